@@ -1,0 +1,1 @@
+"""Read the annotations of a user's Kubernetes namespace."""

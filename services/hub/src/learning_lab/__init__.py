@@ -1,0 +1,1 @@
+"""JupyterHub with a menu of the notebook directories that are yours."""

@@ -1,0 +1,108 @@
+"""`configure(c)`: what makes a JupyterHub a Learning Lab.
+
+The site's `jupyterhub_config.py` says its own policy first and calls this last; whatever the site has set stays.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from k8s_annotations import AnnotationError
+from traitlets import TraitError
+from traitlets.config import Config
+
+from .handlers import HANDLERS, servers_of, static_url
+from .lab import Lab
+from .settings import LearningLab, SettingError, environment_settings
+
+# Scripts and styles may be inline because JupyterHub's page.html, which ours extends, has them inline. Everything
+# that leads out of the lab is closed: no foreign script, frame, form target or base address.
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+
+def configure(c: Config) -> None:
+    """Set up JupyterHub as a lab. Call it last in `jupyterhub_config.py`.
+
+    Args:
+        c: the configuration so far. `c.LearningLab` and ``LEARNING_LAB_*`` in the environment say what is special
+            here; the configuration wins over the environment.
+
+    Raises:
+        SystemExit: with one line that names the setting, when one is wrong.
+    """
+    try:
+        settings = load_settings(c)
+        Lab.instance()  # a reader that cannot be made stops the start, not the first log-in
+    except (SettingError, AnnotationError) as error:
+        sys.exit(f"learning-lab: cannot start: {error}")
+
+    _default(c.JupyterHub, "spawner_class", "lab-local")
+    _default(c.JupyterHub, "authenticator_class", "lab-pam")
+    _default(c.JupyterHub, "allow_named_servers", settings.open_beside)
+    # A bad directory is a person's problem and must never count towards stopping the hub.
+    _default(c.Spawner, "consecutive_failure_limit", 0)
+    # Six characters of JupyterHub's cookie name are shared by all servers of a host; each keeps its own.
+    c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), str(Path(__file__).with_name("templates"))]
+    c.JupyterHub.extra_handlers = [*_listed(c.JupyterHub, "extra_handlers"), *HANDLERS]
+    tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))
+    tornado_settings["headers"] = _headers() | dict(tornado_settings.get("headers", {}))
+    c.JupyterHub.tornado_settings = tornado_settings
+    base_url = str(c.JupyterHub.get("base_url", "/")).rstrip("/") + "/hub/"
+    # JupyterHub calls a callable with the current user and gives the template what it returns.
+    c.JupyterHub.template_vars = {
+        "lab_title": settings.title,
+        "lab_help_url": settings.help_url,
+        "lab_static": lambda _user: functools.partial(static_url, base_url),
+        "lab_servers": lambda user: functools.partial(servers_of, user),
+    } | dict(c.JupyterHub.get("template_vars", {}))
+
+
+def load_settings(c: Config) -> LearningLab:
+    """Make the settings from the configuration and the environment.
+
+    Raises:
+        SettingError: one of them is wrong.
+    """
+    unknown = sorted(set(c.LearningLab) - set(LearningLab.class_traits(config=True)))
+    if unknown:
+        raise SettingError(f"c.LearningLab.{unknown[0]} is set, but there is no such option")
+    for name, value in environment_settings(os.environ).items():
+        _default(c.LearningLab, name, value)
+    try:
+        settings = LearningLab.instance(config=c)
+    except TraitError as error:
+        raise SettingError(f"c.LearningLab: {error}") from None
+    settings.check()
+    return settings
+
+
+def _default(section: Config, name: str, value: object) -> None:
+    if name not in section:
+        section[name] = value
+
+
+def _listed(section: Config, name: str) -> list[Any]:
+    return list(section[name]) if name in section else []
+
+
+def _headers() -> dict[str, str]:
+    return {
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }

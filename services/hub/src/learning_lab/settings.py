@@ -1,0 +1,210 @@
+"""Every option of the lab, in one place.
+
+Rules kept here:
+- an option is a trait with a help text; ``c.LearningLab.<name>`` in ``jupyterhub_config.py`` sets it;
+- a container sets the same option by the environment variable ``LEARNING_LAB_<NAME>``; the file wins;
+- a wrong value stops the start with one line that names the option (`SettingError`), never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from traitlets import Bool, Enum, Float, Int, List, TraitError, Unicode
+from traitlets.config import SingletonConfigurable
+
+ENVIRONMENT_PREFIX = "LEARNING_LAB_"
+
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+_DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+class SettingError(ValueError):
+    """An option has a value that cannot be used. The text is one line and names the option."""
+
+
+class LearningLab(SingletonConfigurable):
+    """What a site decides about its lab."""
+
+    title = Unicode("Learning Lab", help="The name of the lab: in the header and the title of each page.").tag(
+        config=True
+    )
+
+    help_url = Unicode(
+        "",
+        help="""Where a person gets help: an https:, http: or mailto: address. It is the Help link of every page and
+        is named in messages that ask a person to contact somebody. Empty: no link.""",
+    ).tag(config=True)
+
+    prefix = Unicode(
+        "learning-lab.dev",
+        help="""The prefix of the label and the annotations that a user's namespace carries
+        (`<prefix>/user`, `<prefix>/userid`, `<prefix>/notebook-dirs`, `dir.<prefix>/<owner>`).""",
+    ).tag(config=True)
+
+    roots = List(
+        Unicode(),
+        default_value=["/s"],
+        help="""The directories under which every notebook directory must lie. The first one is the root of
+        directories granted by labels. In the environment: separated by colons.""",
+    ).tag(config=True)
+
+    default_directory = Unicode(
+        "/s/{userid}/notebooks",
+        help="""The one directory of a user whose namespace lists none. `{userid}` stands for the user id. It is made,
+        as the user, at the first start when only its last part is missing. Empty: such a user has no directory.""",
+    ).tag(config=True)
+
+    reader = Enum(
+        ["cluster", "file"],
+        default_value="cluster",
+        help="""Where namespaces are read: `cluster`, the Kubernetes API (the service account in a pod, else the
+        kubeconfig), or `file`, a file of manifests (`namespaces_file`).""",
+    ).tag(config=True)
+
+    namespaces_file = Unicode(
+        "",
+        help="The file of Namespace manifests that the reader `file` serves. It is read again when it changes.",
+    ).tag(config=True)
+
+    kubeconfig = Unicode(
+        "",
+        help="The kubeconfig of the reader `cluster` outside a pod. Empty: KUBECONFIG, else ~/.kube/config.",
+    ).tag(config=True)
+
+    kube_context = Unicode("", help="The context of the kubeconfig to use. Empty: its current context.").tag(
+        config=True
+    )
+
+    read_deadline = Float(
+        8.0, help="Seconds that one read of a namespace may take, retries included. Then it has failed."
+    ).tag(config=True)
+
+    read_threads = Int(16, help="Reads of namespaces that may be under way at the same time.").tag(config=True)
+
+    probe_deadline = Float(
+        5.0,
+        help="""Seconds that the check of a directory, made as the user, may take when a server starts. A storage
+        system that hangs delays its own user by this much and nobody else.""",
+    ).tag(config=True)
+
+    menu_probe_wait = Float(
+        0.3,
+        help="Seconds that the menu waits for the checks of its directories. Those not answered are shown unmarked.",
+    ).tag(config=True)
+
+    menu_probe_ttl = Float(
+        10.0,
+        help="Seconds for which the menu shows the result of the last check. A start always checks anew.",
+    ).tag(config=True)
+
+    audit_log = Unicode(
+        "",
+        help="""The file to which every decision is appended, one JSON object a line: who asked for what, what it was
+        resolved to, whether it was allowed and why not. Empty: the lines go to the hub's log.""",
+    ).tag(config=True)
+
+    home_directory = Unicode(
+        "",
+        help="""The home directory of a user's server, with `{userid}` for the user id. Empty: the account's own.
+        Set it where homes are not mounted, for instance to `/s/{userid}`.""",
+    ).tag(config=True)
+
+    open_beside = Bool(
+        False,
+        help="Whether a person may have a second directory open beside the first (JupyterHub's named servers).",
+    ).tag(config=True)
+
+    def check(self) -> None:
+        """Check what one trait alone cannot say.
+
+        Raises:
+            SettingError: with one line that names the option.
+        """
+        if not _DNS_SUBDOMAIN.fullmatch(self.prefix) or len(self.prefix) > 253:
+            raise SettingError(
+                f"c.LearningLab.prefix is {self.prefix!r}: it must be a DNS name such as learning-lab.dev"
+            )
+        if not self.roots:
+            raise SettingError("c.LearningLab.roots is empty: name at least one directory, such as /s")
+        for root in self.roots:
+            path = Path(root)
+            if not path.is_absolute() or ".." in path.parts or str(path) != root or root == "/":
+                raise SettingError(
+                    f"c.LearningLab.roots has {root!r}: a root is an absolute path without '..' and not / itself"
+                )
+            if not path.is_dir():
+                raise SettingError(f"c.LearningLab.roots has {root!r}: there is no such directory on this machine")
+        for option in ("default_directory", "home_directory"):
+            text = getattr(self, option)
+            if text and (not text.startswith("/") or "{" in text.replace("{userid}", "")):
+                raise SettingError(
+                    f"c.LearningLab.{option} is {text!r}: it must be an absolute path; only {{userid}} is filled in"
+                )
+        if self.help_url and not self.help_url.startswith(("https://", "http://", "mailto:")):
+            raise SettingError(
+                f"c.LearningLab.help_url is {self.help_url!r}: it must begin with https:, http: or mailto:"
+            )
+        for option in ("read_deadline", "probe_deadline", "menu_probe_wait", "read_threads"):
+            if getattr(self, option) <= 0:
+                raise SettingError(f"c.LearningLab.{option} is {getattr(self, option)}: it must be above 0")
+        if self.reader == "file":
+            self._check_file()
+        self._check_audit_log()
+
+    def _check_file(self) -> None:
+        if not self.namespaces_file:
+            raise SettingError("c.LearningLab.namespaces_file is empty: the reader 'file' needs a file of manifests")
+        try:
+            with Path(self.namespaces_file).open("rb"):
+                pass
+        except OSError as error:
+            raise SettingError(
+                f"c.LearningLab.namespaces_file is {self.namespaces_file!r}: it cannot be read ({error.strerror})"
+            ) from None
+
+    def _check_audit_log(self) -> None:
+        if not self.audit_log:
+            return
+        try:
+            # 0600: the lines tell who works on what.
+            os.close(os.open(self.audit_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise SettingError(
+                f"c.LearningLab.audit_log is {self.audit_log!r}: it cannot be written ({error.strerror})"
+            ) from None
+
+
+def environment_settings(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Read the options that the environment sets.
+
+    Args:
+        environ: for instance ``os.environ``. Only names that begin with ``LEARNING_LAB_`` count.
+
+    Returns:
+        Option name to value, of the option's own type.
+
+    Raises:
+        SettingError: for a variable that is no option, or a value that is not of the option's type.
+    """
+    traits = LearningLab.class_traits(config=True)
+    found: dict[str, Any] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        trait = traits.get(name)
+        if trait is None:
+            raise SettingError(
+                f"{variable} is set, but there is no option {name!r}; the options are {', '.join(sorted(traits))}"
+            )
+        try:
+            found[name] = text.split(":") if isinstance(trait, List) else trait.from_string(text)
+            LearningLab(**{name: found[name]})
+        except (TraitError, ValueError) as error:
+            raise SettingError(f"{variable} is {text!r}: {error}") from None
+    return found
