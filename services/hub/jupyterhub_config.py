@@ -27,6 +27,7 @@ c.Authenticator.admin_users = set(filter(None, os.environ.get("LAB_ADMINS", "").
 # On one machine the lab is one thing: it takes its servers and its proxy with it when it ends.
 c.JupyterHub.cleanup_servers = True
 c.JupyterHub.cleanup_proxy = True
+c.ConfigurableHTTPProxy.command = ["configurable-http-proxy", "--log-level", "warn"]
 c.JupyterHub.shutdown_on_logout = False
 c.Spawner.start_timeout = 60
 c.Spawner.http_timeout = 60

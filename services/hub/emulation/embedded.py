@@ -72,7 +72,9 @@ class EmbeddedLab:
             "LEARNING_LAB_READER": "file",
             "LEARNING_LAB_NAMESPACES_FILE": str(self.namespaces),
             "LEARNING_LAB_AUDIT_LOG": str(directory / "audit.jsonl"),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(PROJECT / "node_modules/.bin"), os.environ["PATH"]]),
+            "PATH": os.pathsep.join(
+                [str(Path(sys.executable).parent), str(PROJECT / "node_modules/.bin"), os.environ["PATH"]]
+            ),
             **(environ or {}),
         }
         merged = {**os.environ, **changed}
@@ -93,7 +95,9 @@ class EmbeddedLab:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def start(self) -> None:

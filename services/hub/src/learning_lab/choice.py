@@ -13,32 +13,17 @@ import logging
 from dataclasses import dataclass
 
 from k8s_annotations import AnnotationError, ClusterUnavailable, Grants, InvalidUserId, NamespaceNotFound
-from tornado import web
 
 from .directories import Directory, NotGranted, check_real_path, resolve
 from .namespaces import GrantsSource
 from .probe import Account, Answer, Prober
+from .refusal import Refused
 from .settings import LearningLab
 
 _LONGEST_CHOICE = 4096  # bytes of a path (PATH_MAX)
 
 # Whose turn it is: the person's (400, 403) or the people's who run the storage (503).
 _STATUS = {"denied": 403, "timeout": 503, "error": 503}
-
-
-class Refused(web.HTTPError):
-    """A choice that is not started. JupyterHub shows `jupyterhub_message` in pages and in the REST API.
-
-    Args:
-        status: 400 not a directory of theirs, 403 not permitted, 503 cannot be checked at the moment.
-        message: one or two sentences for the person: what is wrong and what to do.
-        retry_after: seconds, for a 503.
-    """
-
-    def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
-        super().__init__(status, "%s", message)
-        self.jupyterhub_message = message
-        self.headers = {"Retry-After": str(max(1, round(retry_after)))} if retry_after else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from k8s_annotations import AnnotationError
 from traitlets import TraitError
 from traitlets.config import Config
+
+from k8s_annotations import AnnotationError
 
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab

@@ -22,9 +22,9 @@ from jupyterhub.utils import url_path_join
 from tornado import web
 from tornado.httputil import url_concat
 
-from .choice import Refused
 from .directories import NotGranted, resolve
 from .menu import Asked
+from .refusal import Refused
 from .spawner import LabSpawnerMixin
 
 STATIC = Path(__file__).with_name("static")
@@ -48,7 +48,6 @@ class _MenuPage(SpawnHandler):  # type: ignore[misc]
         user = self.current_user
         spawner.asked = asked
         auth_state = await user.get_auth_state()
-        parameters = {"_xsrf": self.xsrf_token.decode("ascii")} | ({"next": asked.next} if asked.next else {})
         html = await self.render_template(
             page,
             for_user=user,
@@ -56,7 +55,7 @@ class _MenuPage(SpawnHandler):  # type: ignore[misc]
             spawner=spawner,
             spawner_options_form=await spawner.get_options_form(),
             error_message=asked.error,
-            url=url_concat(action, parameters),
+            url=url_concat(action, {"next": asked.next} if asked.next else {}),
             server_name=spawner.name,
         )
         self.finish(html)
@@ -72,10 +71,10 @@ class OpenHandler(_MenuPage):
     @web.authenticated
     async def get(self) -> None:
         """Show the menu, or lead to the running server."""
-        await self._open()
+        await self._open(user_name=self.current_user.name)
 
     @needs_scope("servers")  # type: ignore[untyped-decorator]
-    async def _open(self) -> None:
+    async def _open(self, user_name: str) -> None:  # noqa: ARG002  the scope is checked for it
         user = self.current_user
         spawner = self._own_spawner("")
         wanted = self.get_argument("dir", "")
@@ -105,17 +104,17 @@ class SwitchHandler(_MenuPage):
     """
 
     @web.authenticated
-    async def get(self, user_name: str | None = None, server_name: str = "") -> None:  # noqa: ARG002
+    async def get(self, server_name: str = "") -> None:
         """Show the page."""
-        await self._page(server_name)
+        await self._page(user_name=self.current_user.name, server_name=server_name)
 
     @web.authenticated
-    async def post(self, user_name: str | None = None, server_name: str = "", display_name: str = "") -> None:  # noqa: ARG002
+    async def post(self, server_name: str = "") -> None:
         """Switch."""
-        await self._switch(server_name)
+        await self._switch(user_name=self.current_user.name, server_name=server_name)
 
     @needs_scope("servers")  # type: ignore[untyped-decorator]
-    async def _page(self, server_name: str) -> None:
+    async def _page(self, user_name: str, server_name: str) -> None:  # noqa: ARG002
         spawner = self._own_spawner(server_name)
         if not spawner.active:
             self.redirect(url_path_join(self.hub.base_url, "open"))
@@ -123,7 +122,7 @@ class SwitchHandler(_MenuPage):
         await self._show_menu(spawner, "switch.html", self._address(server_name), Asked())
 
     @needs_scope("servers")  # type: ignore[untyped-decorator]
-    async def _switch(self, server_name: str) -> None:
+    async def _switch(self, user_name: str, server_name: str) -> None:  # noqa: ARG002
         user = self.current_user
         spawner = self._own_spawner(server_name)
         form = {
@@ -184,12 +183,12 @@ class StopHandler(_MenuPage):
     """`POST /hub/stop[/<server>]`: stop a server from the home page, without JavaScript too."""
 
     @web.authenticated
-    async def post(self, user_name: str | None = None, server_name: str = "", display_name: str = "") -> None:  # noqa: ARG002
+    async def post(self, server_name: str = "") -> None:
         """Stop it and go home."""
-        await self._stop(server_name)
+        await self._stop(user_name=self.current_user.name, server_name=server_name)
 
     @needs_scope("delete:servers")  # type: ignore[untyped-decorator]
-    async def _stop(self, server_name: str) -> None:
+    async def _stop(self, user_name: str, server_name: str) -> None:  # noqa: ARG002
         spawner = self._own_spawner(server_name)
         if spawner.active and not spawner.pending:
             await self.stop_single_user(self.current_user, server_name)

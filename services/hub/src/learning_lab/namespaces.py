@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from prometheus_client import Histogram
+
 from k8s_annotations import (
     AnnotationError,
     ClusterReader,
@@ -26,7 +28,6 @@ from k8s_annotations import (
     parse_grants,
     user_namespace,
 )
-from prometheus_client import Histogram
 
 from .settings import LearningLab
 

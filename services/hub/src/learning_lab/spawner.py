@@ -15,18 +15,19 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jupyterhub.spawner import Spawner
-from k8s_annotations import Grants
 from prometheus_client import Counter
-from traitlets import default
+from traitlets import HasTraits, default
 
-from .choice import Chosen, Refused, look, read_grants, resolve_choice
+from k8s_annotations import Grants
+
+from .choice import Chosen, look, read_grants, resolve_choice
 from .directories import NotGranted, resolve
 from .lab import Lab
 from .menu import Asked, Menu, build_menu, fingerprint
 from .namespaces import Shown
+from .refusal import Refused
 
 STARTS = Counter(
     "learning_lab_starts_checked_total",
@@ -37,7 +38,13 @@ STARTS = Counter(
 _OWN = "learning_lab"  # our key in the spawner's state
 
 
-class LabSpawnerMixin(Spawner):  # type: ignore[misc]
+if TYPE_CHECKING:
+    from jupyterhub.spawner import Spawner as _Base
+else:
+    _Base = HasTraits  # JupyterHub lets no subclass of Spawner be without start, stop and poll
+
+
+class LabSpawnerMixin(_Base):  # type: ignore[misc]
     """The menu and the check, for any spawner. Put it before the spawner class it extends."""
 
     chosen: Chosen | None = None

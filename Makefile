@@ -1,0 +1,43 @@
+# Every verb that a person needs. `make help` lists them.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv/bin
+SANDBOX := $(VENV)/python services/hub/emulation/sandbox.py --
+export PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint fmt bench screenshots clean
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what the lab needs into this checkout
+	@$(PYTHON) tools/setup.py
+
+run: setup ## Serve the lab on this machine: http://127.0.0.1:8000 (PORT=... for another port)
+	@exec $(VENV)/python services/hub/emulation/run.py
+
+test: ## Check and test everything, in the browser too (ARGS=... for pytest)
+	@$(PYTHON) tools/setup.py --browser
+	@$(MAKE) --no-print-directory lint
+	$(SANDBOX) $(VENV)/python -m pytest $(ARGS)
+
+lint: setup ## Format, rules, types, direction of imports, templates
+	$(VENV)/ruff format --check --quiet .
+	$(VENV)/ruff check --quiet .
+	$(VENV)/mypy --no-error-summary
+	$(VENV)/lint-imports --no-cache | tail -n 4
+	$(VENV)/djlint --quiet --check --lint services/hub/src/learning_lab/templates
+
+fmt: setup ## Format the code
+	$(VENV)/ruff check --fix --quiet .
+	$(VENV)/ruff format --quiet .
+
+bench: setup ## Measure against plain JupyterHub (ARGS=... for one of them)
+	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/run.py $(ARGS)
+
+screenshots: ## Take the pictures of the documentation anew, in the browser tests
+	@LAB_SCREENSHOTS=1 $(MAKE) --no-print-directory test ARGS="e2e -k 'axe or pages or menu_with or everybody_sees'"
+
+clean: ## Remove what was installed and made in this checkout
+	rm -rf .venv .tools node_modules test-results .pytest_cache .mypy_cache .ruff_cache .hypothesis

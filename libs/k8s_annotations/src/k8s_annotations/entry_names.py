@@ -1,0 +1,95 @@
+"""What the directories of a list are called, so that people can type it. Pure.
+
+Rules kept here (design, "the list"):
+- a written name has no slash, is not ``.`` or ``..``, and has at most 120 characters: what looks like a path would be
+  taken for one. Characters that cannot be seen are left out of it;
+- a name that is not written, or that cannot be used, is the last segment of the path. Where two would be the same, each
+  takes as many segments as it needs (``alice/genomics`` and ``shared/genomics``): what a name means does not hang on
+  the order of the list;
+- names differ in more than case, composition and spacing; good entries get theirs before bad ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .entries import Notice
+from .paths import LONGEST_PATH
+from .text import clean, escaped, name_key
+
+if TYPE_CHECKING:
+    from .grants import Entry
+
+LONGEST_NAME = 120  # characters of a written one
+LONGEST_DERIVED = 255  # characters; a segment of a path has no more
+
+_SEGMENTS = (1, 2, 3, 4, LONGEST_PATH)  # of a path, one after the other; the last is all of them
+
+
+def with_names(entries: Iterable[Entry], notices: list[Notice]) -> tuple[Entry, ...]:
+    """Give every entry a name of its own, and a title.
+
+    Args:
+        entries: with names as they were written, "" for none.
+        notices: gets a sentence for every written name that cannot be used.
+    """
+    entries = list(entries)
+    names: dict[int, str] = {}
+    taken: set[str] = set()
+    for good in (True, False):
+        mine = [position for position, entry in enumerate(entries) if (entry.problem is None) is good]
+        for position in mine:
+            entry = entries[position]
+            name = clean(entry.name, len(entry.name))
+            problem = _name_problem(name, taken)
+            if problem is None:
+                names[position] = name
+                taken.add(name_key(name))
+            elif entry.name and good:
+                notices.append(Notice(f"The name {escaped(entry.name, 40)} {problem}.", entry.line))
+        _derive([position for position in mine if position not in names], entries, names, taken)
+    return tuple(
+        replace(entry, name=names[position], title=entry.title or names[position])
+        for position, entry in enumerate(entries)
+    )
+
+
+def _name_problem(name: str, taken: set[str]) -> str | None:
+    if not name:
+        return "has nothing that can be seen"
+    if "/" in name or name in {".", ".."}:
+        return "looks like a path; a name has no slash"
+    if len(name) > LONGEST_NAME:
+        return f"is longer than {LONGEST_NAME} characters"
+    return "is given to another directory already" if name_key(name) in taken else None
+
+
+def _derive(positions: list[int], entries: list[Entry], names: dict[int, str], taken: set[str]) -> None:
+    """Name entries by their paths; a suffix that several of them share, or that is taken, is nobody's."""
+    waiting = positions
+    for count in _SEGMENTS:
+        suffixes = {position: _suffix(entries[position].path, count) for position in waiting}
+        shared = Counter(name_key(suffix) for suffix in suffixes.values())
+        later = []
+        for position in waiting:
+            key = name_key(suffixes[position])
+            if key and shared[key] == 1 and key not in taken and len(suffixes[position]) <= LONGEST_DERIVED:
+                names[position] = suffixes[position]
+                taken.add(key)
+            else:
+                later.append(position)
+        waiting = later
+    numbers: Counter[str] = Counter()
+    for position in waiting:
+        name = _suffix(entries[position].path, 1) or "directory"
+        while name_key(numbered := f"{name}-{numbers[name]}" if numbers[name] else name) in taken:
+            numbers[name] += 1 if numbers[name] else 2
+        names[position] = numbered
+        taken.add(name_key(numbered))
+
+
+def _suffix(path: str, count: int) -> str:
+    return clean("/".join(path.strip("/").split("/")[-count:]), LONGEST_PATH)

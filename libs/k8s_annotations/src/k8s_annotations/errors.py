@@ -1,0 +1,40 @@
+"""What can go wrong when a namespace is read.
+
+The hierarchy is ours so that callers can tell whose turn it is without knowing the HTTP library or the Kubernetes
+client beneath; none of their exceptions leaves this package. Every message says what was tried and what to do next,
+and never holds a token.
+"""
+
+from __future__ import annotations
+
+
+class AnnotationError(Exception):
+    """Reading a namespace failed. Catch this for all kinds."""
+
+
+class InvalidUserId(AnnotationError):
+    """The text cannot be a user id, so nothing was asked."""
+
+
+class NamespaceNotFound(AnnotationError):
+    """There is no such namespace, or it is not marked as the user's."""
+
+
+class AccessDenied(AnnotationError):
+    """The cluster knows who asks, or does not, and refuses (401, 403)."""
+
+
+class ClusterUnavailable(AnnotationError):
+    """The answer did not come, or was no answer: try again later.
+
+    Attributes:
+        retry_after: seconds that the cluster asked to wait (429, 503), else None.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NotConfigured(AnnotationError):
+    """There is nothing to ask: no service account, no kubeconfig, no such context, no readable file."""

@@ -1,0 +1,158 @@
+"""The namespaces of a file of manifests with the lines that they are in, for messages about the file. Pure.
+
+`manifests` serves a file; this looks for what is wrong with one. So nothing stops it but a file that is no YAML: a
+value that is no text, or a key that is there twice, is told and passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from .reader import Namespace
+
+DEEPEST = 50  # levels; PyYAML's composer recurses on the C stack
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TEXT = "tag:yaml.org,2002:str"
+
+
+class NotManifests(ValueError):
+    """The file is no YAML. `str()` is one plain sentence.
+
+    Attributes:
+        line: where, 1-based.
+    """
+
+    def __init__(self, message: str, line: int = 1) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(slots=True)
+class Located:
+    """A namespace and where it is.
+
+    Attributes:
+        namespace: its metadata, as far as they are text.
+        line: of its name, 1-based as those below.
+        lines: of a label or an annotation, by ("labels" or "annotations", key).
+        block: those whose lines of text follow each on a line of the file, as a literal block (``|``) has them.
+        problems: what is wrong with the manifest itself, with lines.
+    """
+
+    namespace: Namespace
+    line: int
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
+    block: set[tuple[str, str]] = field(default_factory=set)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+    def line_in(self, kind: str, key: str, inside: int | None = None) -> int:
+        """The line of a label or annotation, or of a line inside its text where the file shows it."""
+        line = self.lines.get((kind, key), self.line)
+        return line + inside if inside is not None and (kind, key) in self.block else line
+
+
+def located_namespaces(text: bytes) -> list[Located]:
+    """Find the namespaces of a file.
+
+    Args:
+        text: YAML or JSON, UTF-8.
+
+    Raises:
+        NotManifests: it cannot be parsed, or is nested too deep.
+    """
+    try:
+        _check_events(text)
+        return [_located(item) for document in yaml.compose_all(text, Loader=_Loader) for item in _items(document)]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be parsed"
+        raise NotManifests(f"It is not valid YAML: {what}.", mark.line + 1 if mark else 1) from None
+    except (UnicodeError, ValueError):
+        raise NotManifests("It is not valid UTF-8.") from None
+
+
+def _check_events(text: bytes) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise NotManifests("It has a YAML alias (*), which is not taken here. Write the value out.", _line(event))
+        if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            depth += 1
+            if depth > DEEPEST:
+                raise NotManifests(f"It is nested deeper than {DEEPEST} levels.", _line(event))
+        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+            depth -= 1
+
+
+def _items(document: Any) -> Iterator[yaml.MappingNode]:
+    listed = _value(document, "items")
+    for item in listed.value if isinstance(listed, yaml.SequenceNode) else [document]:
+        kind = _value(item, "kind")
+        if isinstance(kind, yaml.ScalarNode) and kind.value == "Namespace":
+            yield item
+
+
+def _located(item: yaml.MappingNode) -> Located:
+    metadata = _value(item, "metadata")
+    name = _value(metadata, "name")
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    named = isinstance(name, yaml.ScalarNode) and name.tag == _TEXT
+    found = Located(Namespace(name.value if named else "?", labels, annotations), _line(name or item))
+    if not named:
+        found.problems.append((found.line, "The namespace has no metadata.name that is text."))
+    for kind, texts in (("labels", labels), ("annotations", annotations)):
+        if metadata is not None:
+            _read_texts(_value(metadata, kind), kind, texts, found)
+    for mapping in (item, metadata):
+        found.problems += _repeated(mapping)
+    return found
+
+
+def _read_texts(node: Any, kind: str, texts: dict[str, str], found: Located) -> None:
+    if node is None or node.tag == "tag:yaml.org,2002:null":
+        return
+    if not isinstance(node, yaml.MappingNode):
+        found.problems.append((_line(node), f"The {kind} are not a mapping."))
+        return
+    found.problems += _repeated(node)
+    for key, value in node.value:
+        if key.tag != _TEXT or value.tag != _TEXT:
+            found.problems.append(
+                (_line(key), f"The {kind} are not all texts. Put quotes around numbers, true, false.")
+            )
+            continue
+        texts[key.value] = value.value
+        # The text of a block begins in the line after its "|".
+        block = value.style == "|"
+        found.lines[kind, key.value] = _line(value) if block else _line(key)
+        if block:
+            found.block.add((kind, key.value))
+
+
+def _repeated(node: Any) -> list[tuple[int, str]]:
+    seen: set[str] = set()
+    problems = []
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else []:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                problems.append((_line(key), f"The key {key.value} is there twice; only the last one counts."))
+            seen.add(key.value)
+    return problems
+
+
+def _value(node: Any, key: str) -> Any:
+    """The node of a key, the last one as loaders take it; None when there is none."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next(
+        (value for name, value in reversed(pairs) if isinstance(name, yaml.ScalarNode) and name.value == key), None
+    )
+
+
+def _line(node: Any) -> int:
+    return int(node.start_mark.line) + 1

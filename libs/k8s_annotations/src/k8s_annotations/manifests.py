@@ -1,0 +1,136 @@
+"""The reader of a file of manifests: the same answers as a cluster's, from a ``namespaces.yaml``.
+
+Rules kept here:
+- the file holds what ``kubectl apply -f`` takes: documents of kind Namespace, or a List of them; JSON too;
+- it is read again when its time, size or inode changes; nothing older than the file is ever served;
+- a file that cannot be opened is a wrong configuration (`NotConfigured`); one that cannot be parsed, for instance
+  because it is half written, is a cluster that does not answer (`ClusterUnavailable`): the last known list may be shown.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import ClusterUnavailable, NamespaceNotFound, NotConfigured
+from .reader import Namespace
+
+LARGEST_FILE = 64 * 2**20  # bytes: 10,000 namespaces with 6 KiB of annotations
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class ManifestReader:
+    """Serves the namespaces of a file.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._version: tuple[int, int, int] | None = None
+        self._namespaces: dict[str, Namespace] = {}
+
+    def read(self, namespace: str) -> Namespace:
+        """Read one namespace.
+
+        Raises:
+            NamespaceNotFound: the file has none of that name.
+            NotConfigured: the file cannot be opened.
+            ClusterUnavailable: the file cannot be parsed.
+        """
+        found = self._load().get(namespace)
+        if found is None:
+            raise NamespaceNotFound(f"There is no namespace {namespace!r} in {self._path}. Add it there.")
+        return found
+
+    def list(self, label_selector: str | None = None) -> Iterator[Namespace]:
+        """Read all namespaces, or those that a label selector of equalities ("a=b,c=d") matches."""
+        wanted = [part.partition("=")[::2] for part in (label_selector or "").split(",") if part]
+        for namespace in self._load().values():
+            if all(namespace.labels.get(key) == value for key, value in wanted):
+                yield namespace
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _load(self) -> dict[str, Namespace]:
+        with self._lock:
+            try:
+                status = self._path.stat()
+                version = (status.st_mtime_ns, status.st_size, status.st_ino)
+                if version == self._version:
+                    return self._namespaces
+                if status.st_size > LARGEST_FILE:
+                    raise NotConfigured(
+                        f"{self._path} is larger than {LARGEST_FILE} bytes; it is no list of namespaces."
+                    )
+                text = self._path.read_bytes()
+            except OSError as error:
+                raise NotConfigured(
+                    f"The file of namespaces {self._path} cannot be read: {error.strerror}. Check its path and mode."
+                ) from None
+            self._namespaces = parse_manifests(text, str(self._path))
+            self._version = version
+            return self._namespaces
+
+
+def parse_manifests(text: bytes, source: str) -> dict[str, Namespace]:
+    """Parse manifests.
+
+    Args:
+        text: YAML or JSON, UTF-8.
+        source: what to call it in messages.
+
+    Returns:
+        The namespaces by name; documents of other kinds are passed over.
+
+    Raises:
+        ClusterUnavailable: it is not YAML, or a namespace in it is not one.
+    """
+    namespaces: dict[str, Namespace] = {}
+    for item in _items(text, source):
+        metadata = item.get("metadata")
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+            raise ClusterUnavailable(f"{source}: a Namespace has no metadata.name. Mend the file.")
+        name = metadata["name"]
+        if name in namespaces:
+            raise ClusterUnavailable(f"{source}: the namespace {name!r} is there twice. Remove one.")
+        namespaces[name] = Namespace(
+            name, _texts(metadata, "labels", name, source), _texts(metadata, "annotations", name, source)
+        )
+    return namespaces
+
+
+def _items(text: bytes, source: str) -> Iterator[dict[str, Any]]:
+    try:
+        if b"\n" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
+            raise ClusterUnavailable(f"{source} has YAML aliases, which are not taken here. Write the values out.")
+        documents = list(yaml.load_all(text, Loader=_Loader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{source}:{mark.line + 1}" if mark else source
+        what = getattr(error, "problem", None) or "it is not valid text"
+        raise ClusterUnavailable(f"{where} cannot be parsed: {what}. Mend the file.") from None
+    for document in documents:
+        if document is None:
+            continue
+        listed = document.get("items") if isinstance(document, dict) and "items" in document else [document]
+        for item in listed if isinstance(listed, list) else []:
+            if isinstance(item, dict) and item.get("kind") == "Namespace":
+                yield item
+
+
+def _texts(metadata: dict[str, Any], field: str, name: str, source: str) -> dict[str, str]:
+    values = metadata.get(field) or {}
+    if not isinstance(values, dict) or not all(isinstance(part, str) for pair in values.items() for part in pair):
+        raise ClusterUnavailable(
+            f"{source}: the {field} of namespace {name!r} are not all texts. Put quotes around numbers and true or false."
+        )
+    return values

@@ -1,0 +1,63 @@
+"""The users among namespaces, and what is granted to each. Pure: namespaces go in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .errors import InvalidUserId
+from .grants import Grants, parse_grants
+from .names import namespace_name
+from .reader import PREFIX, Namespace, marking_problem
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a site decides about lists of directories; the hub's settings of the same names.
+
+    Attributes:
+        prefix: of the label and the annotations.
+        roots: canonical absolute paths.
+        default_directory: with ``{userid}``; "" for none.
+    """
+
+    prefix: str = PREFIX
+    roots: tuple[str, ...] = ("/s",)
+    default_directory: str = "/s/{userid}/notebooks"
+
+    def grants(self, userid: str, namespace: Namespace) -> Grants:
+        """What the namespace grants to the user."""
+        return parse_grants(
+            userid,
+            namespace.annotations,
+            namespace.labels,
+            roots=self.roots,
+            prefix=self.prefix,
+            default_directory=self.default_directory,
+        )
+
+    def userid(self, namespace: Namespace) -> str | None:
+        """The user id that the namespace says it is of; None when it says none."""
+        return namespace.annotations.get(f"{self.prefix}/userid")
+
+    def problem(self, namespace: Namespace) -> str | None:
+        """Why a namespace is no user's, as a sentence; None when it is one's."""
+        userid = self.userid(namespace)
+        if userid is None:
+            return f"It has no annotation {self.prefix}/userid. Set it to the user id."
+        try:
+            expected = namespace_name(userid)
+        except InvalidUserId as error:
+            return str(error)
+        if expected != namespace.name:
+            return f"The namespace of this user id is {expected}, not {namespace.name}."
+        marking = marking_problem(namespace, userid, self.prefix)
+        return f"The namespace is not the user's: {marking}" if marking else None
+
+
+def users(namespaces: Iterable[Namespace], site: Site) -> Iterator[Grants]:
+    """What is granted to each user; namespaces that are no user's are passed over."""
+    for namespace in namespaces:
+        userid = site.userid(namespace)
+        if userid is not None and site.problem(namespace) is None:
+            yield site.grants(userid, namespace)

@@ -1,0 +1,119 @@
+"""Build the company under a root directory: accounts into its /etc, homes, storage and notebooks.
+
+    python build.py --root DIR [--etc DIR] [--extra-users N]
+
+It runs as root (of a user namespace is enough) and appends to the account files that are there, so it serves the
+sandbox and an image alike. Building twice is the same as building once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import secrets
+import shutil
+import string
+from collections.abc import Iterable
+from pathlib import Path
+
+import company
+
+NOTEBOOKS = Path(__file__).with_name("notebooks")
+PAM_SERVICE = Path(__file__).with_name("pam") / "learning-lab"
+
+_SALT_CHARACTERS = string.ascii_letters + string.digits + "./"
+_EXPIRED_SINCE = 1  # days after 1970-01-01, shadow(5)
+_CHANGED = 20000  # days after 1970-01-01: a fixed day, so that two builds are alike
+
+
+def build(root: Path, etc: Path | None = None, extra_users: int = 0) -> None:
+    """Build the company.
+
+    Args:
+        root: gets /home and /s.
+        etc: gets the accounts and the PAM service; `root`/etc when None.
+        extra_users: how many people more, for measurements.
+    """
+    etc = etc or root / "etc"
+    people = (*company.PEOPLE, *company.extra_people(extra_users))
+    _write_accounts(etc, people)
+    (etc / "pam.d").mkdir(exist_ok=True)
+    shutil.copyfile(PAM_SERVICE, etc / "pam.d" / "learning-lab")
+    uids = {"root": 0} | {person.userid: person.uid for person in people}
+    gids = {"root": 0, company.SHARED_GROUP: company.SHARED_GID} | {person.userid: person.uid for person in people}
+    for person in people:
+        _make(root / "home" / person.userid, person.uid, person.uid, 0o700)
+    for directory in company.DIRECTORIES:
+        _make(root / directory.path.lstrip("/"), uids[directory.owner], gids[directory.group], directory.mode)
+    for person in company.extra_people(extra_users):
+        for path in (f"s/{person.userid}", f"s/{person.userid}/notebooks"):
+            _make(root / path, person.uid, person.uid, 0o700)
+    _copy_notebooks(root)
+
+
+def _write_accounts(etc: Path, people: Iterable[company.Person]) -> None:
+    files: dict[str, list[str]] = {
+        "passwd": [f"{p.userid}:x:{p.uid}:{p.uid}:{p.full_name}:/home/{p.userid}:/bin/bash" for p in people],
+        "group": [
+            *(f"{p.userid}:x:{p.uid}:" for p in people),
+            f"{company.SHARED_GROUP}:x:{company.SHARED_GID}:{','.join(company.SHARED_MEMBERS)}",
+        ],
+        "shadow": [_shadow_line(person) for person in people],
+    }
+    for name, lines in files.items():
+        path = etc / name
+        ours = {line.partition(":")[0] for line in lines}
+        there = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in there if line.partition(":")[0] not in ours]
+        path.write_text("\n".join([*kept, *lines]) + "\n")
+        path.chmod(0o600 if name == "shadow" else 0o644)
+
+
+def _shadow_line(person: company.Person) -> str:
+    hashed = ("!" if person.locked else "") + hash_password(person.password)
+    return f"{person.userid}:{hashed}:{_CHANGED}:0:99999:7::{_EXPIRED_SINCE if person.expired else ''}:"
+
+
+def hash_password(password: str) -> str:
+    """Hash a password as the system's own tools do (SHA-512 crypt, crypt(5)).
+
+    Through the libcrypt that PAM itself uses: Python 3.13 has no crypt module.
+    """
+    libcrypt = ctypes.CDLL("libcrypt.so.1")
+    libcrypt.crypt.restype = ctypes.c_char_p
+    salt = "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(16))
+    hashed: bytes = libcrypt.crypt(password.encode(), f"$6${salt}".encode())
+    return hashed.decode("ascii")
+
+
+def _make(path: Path, uid: int, gid: int, mode: int) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    os.chown(path, uid, gid)
+    path.chmod(mode)
+
+
+def _copy_notebooks(root: Path) -> None:
+    """Copy `notebooks/<owner>/<name>/...` to `/s/<owner>/<name>/...`, owned as the directory is."""
+    for source in sorted(NOTEBOOKS.glob("*/*/*.ipynb")):
+        target = root / "s" / source.relative_to(NOTEBOOKS)
+        if not target.parent.is_dir() or target.exists():
+            continue
+        shutil.copyfile(source, target)
+        owner = target.parent.stat()
+        os.chown(target, owner.st_uid, owner.st_gid)
+        target.chmod(0o660 if owner.st_gid == company.SHARED_GID else 0o600)
+
+
+def main() -> None:
+    """Build under the root that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--etc", type=Path)
+    parser.add_argument("--extra-users", type=int, default=0)
+    arguments = parser.parse_args()
+    build(arguments.root, arguments.etc, arguments.extra_users)
+
+
+if __name__ == "__main__":
+    main()

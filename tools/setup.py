@@ -1,0 +1,148 @@
+"""Install what the lab needs into the checkout: uv, the locked Python packages, Node's proxy; for tests a browser.
+
+    python3 tools/setup.py [--browser]
+
+Steps whose inputs have not changed are skipped. Nothing outside the checkout is touched, but that as root missing
+Debian packages are installed. It is written for any Python 3, so that an old one gets a sentence and not a traceback.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TOOLS = os.path.join(ROOT, ".tools")
+VENV = os.path.join(ROOT, ".venv", "bin")
+UV_VERSION = "0.13.9"
+OLDEST_UV = (0, 9)
+OLDEST_PYTHON = (3, 11)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--browser", action="store_true", help="also make sure that there is a Chromium")
+    browser = parser.parse_args().browser
+    os.chdir(ROOT)
+    os.makedirs(TOOLS, exist_ok=True)
+    uv = find_uv() or install_uv()
+    sync(uv)
+    install_proxy()
+    if browser:
+        find_browser()
+
+
+def find_uv():
+    """The uv that is installed, when it is new enough."""
+    for uv in (shutil.which("uv"), os.path.join(TOOLS, "uv", "bin", "uv")):
+        if not uv or not os.path.exists(uv):
+            continue
+        said = subprocess.run([uv, "--version"], stdout=subprocess.PIPE, check=False).stdout.decode()
+        version = re.search(r"(\d+)\.(\d+)", said)
+        if version and (int(version.group(1)), int(version.group(2))) >= OLDEST_UV:
+            return uv
+    return None
+
+
+def install_uv():
+    """uv from the package index, in an environment of its own below .tools."""
+    if sys.version_info < OLDEST_PYTHON:
+        stop(
+            "Python 3.11 or newer is needed, and this is {}.{}.".format(*sys.version_info[:2]),
+            "Install one (Debian 12, Ubuntu 24.04 and newer have it: sudo apt-get install python3 python3-venv),",
+            "name it (make PYTHON=python3.12 ...), or install uv, which brings a Python of its own.",
+        )
+    say("uv " + UV_VERSION)
+    place = os.path.join(TOOLS, "uv")
+    made = subprocess.run([sys.executable, "-m", "venv", place], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if made.returncode:
+        shutil.rmtree(place, ignore_errors=True)
+        if not apt_install("python3-venv"):
+            stop("This Python has no venv module.", "Install it: sudo apt-get install python3-venv")
+        subprocess.run([sys.executable, "-m", "venv", place], stdout=subprocess.DEVNULL, check=True)
+    run(
+        [os.path.join(place, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", "uv==" + UV_VERSION],
+        "uv could not be installed. Without a connection to the package index only a second run works.",
+    )
+    return os.path.join(place, "bin", "uv")
+
+
+def sync(uv):
+    """The locked packages into .venv; uv itself sees whether there is anything to do."""
+    if not os.path.exists(VENV):
+        say("Python packages, as uv.lock has them")
+    command = [uv, "sync", "--locked", "--quiet"]
+    if sys.version_info >= OLDEST_PYTHON and not os.path.exists(VENV):
+        command += ["--python", sys.executable]
+    run(command, "The Python packages could not be installed. Is the package index reachable?")
+
+
+def install_proxy():
+    """JupyterHub's proxy into node_modules, with the Node that is one of the Python packages."""
+    with open("package-lock.json", "rb") as lock:
+        wanted = hashlib.sha256(lock.read()).hexdigest()
+    stamp = os.path.join("node_modules", ".installed")
+    if os.path.exists(stamp):
+        with open(stamp) as there:
+            if there.read() == wanted:
+                return
+    say("JupyterHub's proxy, as package-lock.json has it")
+    environment = dict(os.environ, PATH=VENV + os.pathsep + os.environ["PATH"])
+    command = [os.path.join(VENV, "npm"), "ci", "--silent", "--no-audit", "--no-fund", "--no-update-notifier"]
+    run(command, "The proxy could not be installed. Is the npm registry reachable?", environment)
+    with open(stamp, "w") as there:
+        there.write(wanted)
+
+
+def find_browser():
+    """Playwright's Chromium, else the system's, else Debian's package."""
+    cache = os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or os.path.expanduser("~/.cache/ms-playwright")
+    tried = os.path.join(TOOLS, "browser-download-failed")
+    if os.path.isdir(cache) and any(name.startswith("chromium") for name in os.listdir(cache)):
+        return
+    if shutil.which("chromium") or shutil.which("chromium-browser"):
+        return
+    if not os.path.exists(tried):
+        say("Chromium")
+        command = [os.path.join(VENV, "playwright"), "install", "chromium"]
+        try:
+            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, check=False)
+            if done.returncode == 0:
+                return
+        except subprocess.TimeoutExpired:
+            pass
+        open(tried, "w").close()
+    if not apt_install("chromium", "fonts-dejavu-core"):
+        stop("The browser tests need Chromium.", "Install it: sudo apt-get install chromium")
+
+
+def apt_install(*packages):
+    """Install Debian packages as root. False when that is not possible here."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    say("Debian packages: " + " ".join(packages))
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends"] + list(packages)):
+        done = subprocess.run(["apt-get"] + command, stdout=subprocess.DEVNULL, env=environment, check=False)
+    return done.returncode == 0
+
+
+def run(command, advice, environment=None):
+    done = subprocess.run(command, env=environment, check=False)
+    if done.returncode:
+        stop("{} failed.".format(os.path.basename(command[0])), advice)
+
+
+def say(what):
+    print("setup: " + what, file=sys.stderr)
+
+
+def stop(*lines):
+    sys.exit("setup: " + "\n       ".join(lines))
+
+
+if __name__ == "__main__":
+    main()
