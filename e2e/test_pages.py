@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import EmbeddedSite, Visitor
 from playwright.sync_api import Page, expect
+
+from visitor import EmbeddedSite, Visitor
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -67,7 +68,7 @@ def test_refused_choice(visitor: Callable[..., Visitor], scheme: str) -> None:
     alice.type_name("nonsense")
     alice.start()
     expect(alice.page.get_by_role("alert")).to_be_visible()
-    expect(alice.page.get_by_label("or type a name")).to_have_value("nonsense")
+    expect(alice.page.get_by_label("Or type a name")).to_have_value("nonsense")
     check(alice.page)
 
 
@@ -100,12 +101,9 @@ def test_pending_then_home_then_switch(
 
 
 @both_schemes
-def test_a_failed_start_says_why_and_shows_the_menu_below(
-    visitor: Callable[..., Visitor], site: EmbeddedSite, scheme: str
-) -> None:
+def test_the_address_of_a_server_that_is_not_open(visitor: Callable[..., Visitor], scheme: str) -> None:
     alice = visitor("alice", color_scheme=scheme)
     alice.page.goto("/user/alice/lab")
-    expect(alice.page.get_by_role("radio", name="Thesis")).to_be_visible()
     check(alice.page)
 
 
@@ -114,5 +112,5 @@ def test_a_failed_start_says_why_and_shows_the_menu_below(
 def test_error_pages(visitor: Callable[..., Visitor], path: str, scheme: str) -> None:
     alice = visitor("alice", color_scheme=scheme)
     alice.page.goto(path)
-    expect(alice.page.get_by_role("link", name="directories")).to_be_visible()
+    expect(alice.page.get_by_role("link", name="Home").last).to_be_visible()
     check(alice.page)

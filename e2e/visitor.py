@@ -1,0 +1,131 @@
+"""What the browser tests are told in: a person at a browser, and the site that is changed around them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from playwright.sync_api import Page, expect
+
+from embedded import EmbeddedLab
+
+PASSWORDS = {"alice": "pass1", "bob": "pass2", "carol": "pass3"}
+LAB_SECONDS = 90  # a server may wait for a busy machine
+
+
+class Visitor:
+    """A person at a browser."""
+
+    def __init__(self, page: Page, userid: str) -> None:
+        self.page = page
+        self.userid = userid
+
+    def log_in(self, password: str | None = None) -> None:
+        self.page.goto("/hub/login")
+        self.page.get_by_label("User id").fill(self.userid)
+        self.page.get_by_label("Password", exact=True).fill(password or PASSWORDS[self.userid])
+        self.page.get_by_role("button", name="Log in").click()
+
+    def see_menu(self) -> None:
+        expect(self.page.get_by_role("heading", name="Where do you want to work?")).to_be_visible()
+
+    def choose(self, title: str) -> None:
+        # The whole card is the target: a click on its title, as a person does it.
+        self.page.locator("#menu label").get_by_text(title, exact=True).click()
+        expect(self.page.get_by_role("radio", name=title)).to_be_checked()
+
+    def type_name(self, text: str) -> None:
+        self.page.get_by_label("Or type a name").fill(text)
+
+    def start(self) -> None:
+        self.page.locator(".actions").get_by_role("button").click()
+
+    def wait_for_lab(self) -> None:
+        self.page.wait_for_url(f"**/user/{self.userid}/lab**", timeout=LAB_SECONDS * 1000)
+
+    def root(self) -> list[str]:
+        """The names that the running server lists at its root."""
+        answer = self.page.request.get(f"/user/{self.userid}/api/contents/")
+        assert answer.ok, answer.text()
+        return sorted(item["name"] for item in answer.json()["content"])
+
+    def directory(self) -> str | None:
+        """The directory of the running server, from the hub; None when nothing runs."""
+        xsrf = next(c["value"] for c in self.page.context.cookies() if c["name"] == "_xsrf" and c["path"] == "/hub/")
+        answer = self.page.request.get(f"/hub/api/users/{self.userid}", headers={"X-XSRFToken": xsrf})
+        server = answer.json()["servers"].get("")
+        return server["user_options"]["directory"] if server and server["ready"] else None
+
+    def stop(self) -> None:
+        """Stop what runs, whatever state it is in."""
+        until = time.monotonic() + LAB_SECONDS
+        while time.monotonic() < until:
+            self.page.goto("/hub/home")
+            if self.page.get_by_role("heading", name="Nothing is open").is_visible():
+                return
+            stop = self.page.get_by_role("button", name="Stop")
+            if stop.count():
+                stop.first.click()
+            self.page.wait_for_timeout(300)
+        raise AssertionError(f"the server of {self.userid} did not stop")
+
+
+class EmbeddedSite:
+    """Changes the embedded lab as the people who run it do."""
+
+    def __init__(self, lab: EmbeddedLab) -> None:
+        self._lab = lab
+        self._before = lab.namespaces.read_text()
+        self._moved: list[tuple[Path, Path]] = []
+        self._modes: list[tuple[Path, int]] = []
+        self._made: list[Path] = []
+
+    def grant(self, userid: str, directories: list[Any]) -> None:
+        """Set the user's list."""
+        documents = [document for document in yaml.safe_load_all(self._lab.namespaces.read_text()) if document]
+        for document in documents:
+            if document["metadata"]["annotations"]["learning-lab.dev/userid"] == userid:
+                document["metadata"]["annotations"]["learning-lab.dev/notebook-dirs"] = json.dumps(directories)
+        self._lab.namespaces.write_text(yaml.safe_dump_all(documents))
+
+    def make_folder(self, path: str, owner: str) -> None:
+        """Make a folder as its owner would."""
+        account = pwd.getpwnam(owner)
+        Path(path).mkdir()
+        os.chown(path, account.pw_uid, account.pw_gid)
+        self._made.append(Path(path))
+
+    def remove(self, path: str) -> None:
+        """Take a directory away."""
+        aside = Path(path + ".aside")
+        Path(path).rename(aside)
+        self._moved.append((aside, Path(path)))
+
+    def forbid(self, path: str) -> None:
+        """Take away everybody's permission, and the ownership with it."""
+        status = Path(path).stat()
+        self._modes.append((Path(path), status.st_mode & 0o7777))
+        os.chown(path, 0, status.st_gid)
+        Path(path).chmod(0o700)
+
+    def log(self) -> str:
+        """What a failure's reader wants to see."""
+        return self._lab.tail()
+
+    def restore(self) -> None:
+        """Put everything back."""
+        self._lab.namespaces.write_text(self._before)
+        for path, mode in self._modes:
+            owner = path.parent.stat().st_uid
+            os.chown(path, owner, -1)
+            path.chmod(mode)
+        for aside, path in self._moved:
+            aside.rename(path)
+        for path in self._made:
+            shutil.rmtree(path, ignore_errors=True)

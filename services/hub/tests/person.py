@@ -1,0 +1,75 @@
+"""A person who talks to the hub as a browser without JavaScript does."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from typing import Any
+
+import httpx
+
+from embedded import EmbeddedLab
+
+PASSWORDS = {"alice": "pass1", "bob": "pass2", "carol": "pass3"}
+START_SECONDS = 60
+
+
+class Person:
+    """A person with a browser: keeps cookies, sends the XSRF token, follows redirects."""
+
+    def __init__(self, lab: EmbeddedLab, userid: str) -> None:
+        self.lab = lab
+        self.userid = userid
+        self.http = httpx.Client(base_url=lab.url, follow_redirects=True, timeout=30)
+
+    def xsrf(self) -> str:
+        return self.http.cookies.get("_xsrf", path="/hub/") or ""
+
+    def log_in(self, password: str | None = None) -> httpx.Response:
+        self.http.get("/hub/login")
+        form = {"username": self.userid, "password": password or PASSWORDS[self.userid], "_xsrf": self.xsrf()}
+        return self.http.post("/hub/login", data=form)
+
+    def post(self, path: str, **fields: str) -> httpx.Response:
+        return self.http.post(path, params={"_xsrf": self.xsrf()}, data={**fields, "_xsrf": self.xsrf()})
+
+    def start(self, **fields: str) -> httpx.Response:
+        return self.post("/hub/spawn", **fields)
+
+    def api(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {"X-XSRFToken": self.xsrf(), "Referer": f"{self.lab.url}/hub/home"}
+        return self.http.request(method, f"/hub/api{path}", headers=headers, **options)
+
+    def server(self, name: str = "") -> dict[str, Any] | None:
+        """The model of the server as the REST API gives it; None when there is none."""
+        model = self.api("GET", f"/users/{self.userid}").json()
+        return model.get("servers", {}).get(name)
+
+    def wait_until_ready(self, name: str = "") -> dict[str, Any]:
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            server = self.server(name)
+            if server and server["ready"]:
+                return server
+            time.sleep(0.2)
+        raise AssertionError(f"the server did not start; the hub's log ends with\n{self.lab.tail()}")
+
+    def stop(self, name: str = "") -> None:
+        self.api("DELETE", f"/users/{self.userid}/servers/{name}" if name else f"/users/{self.userid}/server")
+        until = time.monotonic() + START_SECONDS
+        while (server := self.server(name)) and (server["ready"] or server["pending"]) and time.monotonic() < until:
+            time.sleep(0.2)
+
+    def contents(self, path: str = "") -> dict[str, Any]:
+        """What the server lists: `GET /user/<id>/api/contents/`."""
+        self.http.get(f"/user/{self.userid}/lab")  # the first visit brings the server's own cookies
+        response = self.http.get(f"/user/{self.userid}/api/contents/{path}")
+        response.raise_for_status()
+        model: dict[str, Any] = response.json()
+        return model
+
+
+def visible_text(response: httpx.Response) -> str:
+    """The page's text without tags, for looking for sentences and for names that must not be there."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", response.text)))
