@@ -3,10 +3,11 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV := .venv/bin
 SANDBOX := $(VENV)/python services/hub/emulation/sandbox.py --
+PYTEST := $(SANDBOX) $(VENV)/python -m pytest
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint fmt bench screenshots clean
+.PHONY: help setup run test test-code test-browser lint fmt bench screenshots clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,17 +18,28 @@ setup: ## Install what the lab needs into this checkout
 run: setup ## Serve the lab on this machine: http://127.0.0.1:8000 (PORT=... for another port)
 	@exec $(VENV)/python services/hub/emulation/run.py
 
-test: ## Check and test everything, in the browser too (ARGS=... for pytest)
+test: ## Check and test everything, in the browser too (ARGS=... for a part: make test ARGS="services/hub -k switch")
 	@$(PYTHON) tools/setup.py --browser
 	@$(MAKE) --no-print-directory lint
-	$(SANDBOX) $(VENV)/python -m pytest $(ARGS)
+ifdef ARGS
+	$(PYTEST) $(ARGS)
+else
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going test-code test-browser
+endif
+
+# Two sandboxes side by side: the emulated people of one are not those of the other.
+test-code:
+	$(PYTEST) libs services
+
+test-browser:
+	$(PYTEST) e2e
 
 lint: setup ## Format, rules, types, direction of imports, templates
 	$(VENV)/ruff format --check --quiet .
 	$(VENV)/ruff check --quiet .
 	$(VENV)/mypy --no-error-summary
 	$(VENV)/lint-imports --no-cache | tail -n 4
-	$(VENV)/djlint --quiet --check --lint services/hub/src/learning_lab/templates
+	$(VENV)/djlint --quiet --configuration pyproject.toml --lint services/hub/src/learning_lab/templates
 
 fmt: setup ## Format the code
 	$(VENV)/ruff check --fix --quiet .

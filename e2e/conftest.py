@@ -64,12 +64,13 @@ def site(embedded: EmbeddedLab | None) -> Iterator[EmbeddedSite]:
 
 
 @pytest.fixture
-def visitor(new_context: Callable[..., BrowserContext], base_url: str) -> Iterator[Callable[..., Visitor]]:
+def visitor(new_context: Callable[..., BrowserContext]) -> Iterator[Callable[..., Visitor]]:
     """Make a person at a browser of their own; logged in unless told otherwise. Their server is stopped at the end."""
     made: list[Visitor] = []
 
     def make(userid: str, *, log_in: bool = True, **options: Any) -> Visitor:
-        context = new_context(base_url=base_url, **options)
+        context = new_context(**options)
+        context.set_default_timeout(30_000)
         visitor = Visitor(context.new_page(), userid)
         if log_in:
             visitor.log_in()

@@ -38,7 +38,7 @@ class Visitor:
     def choose(self, title: str) -> None:
         # The whole card is the target: a click on its title, as a person does it.
         self.page.locator("#menu label").get_by_text(title, exact=True).click()
-        expect(self.page.get_by_role("radio", name=title)).to_be_checked()
+        expect(self.page.get_by_role("radio", name=title, exact=True)).to_be_checked()
 
     def type_name(self, text: str) -> None:
         self.page.get_by_label("Or type a name").fill(text)
@@ -47,7 +47,7 @@ class Visitor:
         self.page.locator(".actions").get_by_role("button").click()
 
     def wait_for_lab(self) -> None:
-        self.page.wait_for_url(f"**/user/{self.userid}/lab**", timeout=LAB_SECONDS * 1000)
+        self.page.wait_for_url(f"**/user/{self.userid}/lab**", timeout=LAB_SECONDS * 1000, wait_until="commit")
 
     def root(self) -> list[str]:
         """The names that the running server lists at its root."""

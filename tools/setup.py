@@ -57,7 +57,9 @@ def install_uv():
         )
     say("uv " + UV_VERSION)
     place = os.path.join(TOOLS, "uv")
-    made = subprocess.run([sys.executable, "-m", "venv", place], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", place], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
     if made.returncode:
         shutil.rmtree(place, ignore_errors=True)
         if not apt_install("python3-venv"):
@@ -109,7 +111,9 @@ def find_browser():
         say("Chromium")
         command = [os.path.join(VENV, "playwright"), "install", "chromium"]
         try:
-            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, check=False)
+            done = subprocess.run(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, check=False
+            )
             if done.returncode == 0:
                 return
         except subprocess.TimeoutExpired:

@@ -47,7 +47,9 @@ def _port(text: str) -> int:
         except PermissionError:
             sys.exit(f"run: you may not serve on port {text}. Take one above 1023: make run PORT=8000")
         except OSError:
-            sys.exit(f"run: something else serves on port {text} already. Take another one: make run PORT={int(text) + 1}")
+            sys.exit(
+                f"run: something else serves on port {text} already. Take another one: make run PORT={int(text) + 1}"
+            )
     return int(text)
 
 

@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> NoReturn:
 def _check_machine() -> None:
     if sys.platform != "linux" or platform.machine() not in _SYS_PIVOT_ROOT:
         raise Cannot(
-            f"it needs Linux on x86-64 or arm64, and this is {platform.system()} on {platform.machine()}. {_OTHER_WAY}"
+            f"it needs Linux on x86-64 or arm64; this is {platform.system()} on {platform.machine()}. {_OTHER_WAY}"
         )
     if os.geteuid() == 0 and not _capable(21):
         raise Cannot(f"root may not mount here (no CAP_SYS_ADMIN: a container?). {_OTHER_WAY}")
@@ -127,7 +127,8 @@ def _enter_user_namespace() -> None:
         os.waitpid(mapper, 0)
         raise Cannot(
             "this kernel lets ordinary users make no user namespaces. Run it as root, or allow them"
-            f" (sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0). {_OTHER_WAY}"
+            f" (sysctl kernel.unprivileged_userns_clone=1 or kernel.apparmor_restrict_unprivileged_userns=0)."
+            f" {_OTHER_WAY}"
         )
     os.write(ready_write, b"x")
     _, status = os.waitpid(mapper, 0)
@@ -164,7 +165,7 @@ def _build_root(*, mapped: bool) -> None:
     for name, entry in top.items():
         target = MOUNTPOINT / name
         if entry.is_symlink():
-            target.symlink_to(os.readlink(entry.path))
+            target.symlink_to(Path(entry.path).readlink())
         elif name in descriptors and name not in PRIVATE:
             target.mkdir()
             _bind(descriptors[name], target)

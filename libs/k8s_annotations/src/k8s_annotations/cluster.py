@@ -123,7 +123,8 @@ class ClusterReader:
     def _send(self, access: _Access, path: str, until: float) -> tuple[int, Any, bytes]:
         """One GET. Raises _Dropped when the connection broke before an answer, else ClusterUnavailable."""
         import urllib3
-        from urllib3.exceptions import HTTPError, ProtocolError, SSLError, TimeoutError
+        from urllib3.exceptions import HTTPError, ProtocolError, SSLError
+        from urllib3.exceptions import TimeoutError as SlowError
 
         left = until - monotonic()
         timeout = urllib3.Timeout(connect=min(self._connect_timeout, left), read=min(self._read_timeout, left))
@@ -144,7 +145,7 @@ class ClusterReader:
                     response.close()
                 response.release_conn()
                 return response.status, response.headers, body
-        except TimeoutError:
+        except SlowError:
             raise _too_slow(access, self._deadline) from None
         except SSLError as error:
             raise ClusterUnavailable(
@@ -159,8 +160,8 @@ class ClusterReader:
             if monotonic() >= until:
                 raise _too_slow(access, self._deadline) from None
             raise ClusterUnavailable(
-                f"{access.host} cannot be reached: {_reason(error)}. Check that the cluster is up and that nothing between"
-                " here and there refuses."
+                f"{access.host} cannot be reached: {_reason(error)}. Check that the cluster is up, and that nothing in"
+                " between refuses."
             ) from None
 
     def _connected(self, until: float) -> _Access:
@@ -238,14 +239,14 @@ def _from_kubeconfig(kubeconfig: Path | None, context: str | None) -> _Access:
     there = [file for file in files if file.is_file()]
     if not there:
         raise NotConfigured(
-            f"There is no kubeconfig ({named}) and this is no pod with a service account. Set KUBECONFIG or name a file."
+            f"There is no kubeconfig ({named}) and this is no pod with a service account. Set KUBECONFIG."
         )
     configuration = Configuration()
     try:
         for file in there:
             if file.stat().st_size > LARGEST_KUBECONFIG:
                 raise NotConfigured(f"{file} is larger than {LARGEST_KUBECONFIG} bytes; it is no kubeconfig.")
-        load_kube_config(
+        load_kube_config(  # type: ignore[no-untyped-call]
             config_file=os.pathsep.join(map(str, there)),
             context=context,
             client_configuration=configuration,

@@ -35,6 +35,7 @@ _Opening = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
 _Closing = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})  # plain scalars that mean nothing (YAML 1.1, type null)
 _LINE_END = re.compile("\r\n|\r|\n")
+_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
 _FIRST_ITEM = re.compile(r"( *)-(?= |$)")
 _NO_ITEM = re.compile(r" *(#.*)?$|---( *#.*)?$|%")
 
@@ -108,10 +109,12 @@ def read_items(text: str) -> list[Item] | None:
     try:
         return _read(text)
     except NotAList as error:
-        items = _item_by_item(text)
-        if items is None:
-            raise error from None
-        return items
+        # JSON writes a character outside the first plane as two escapes, which YAML does not know.
+        as_yaml = _PAIR.sub(_one_escape, text)
+        try:
+            return _read(as_yaml) if as_yaml != text else _item_by_item(text, error)
+        except NotAList as error:
+            return _item_by_item(as_yaml, error)
 
 
 def _read(text: str) -> list[Item] | None:
@@ -126,26 +129,33 @@ def _read(text: str) -> list[Item] | None:
         raise NotAList("It is not valid text (a lone surrogate).") from None
 
 
-def _item_by_item(text: str) -> list[Item] | None:
-    """Read a block list whose syntax is broken somewhere; None when nothing good is found that way."""
+def _one_escape(pair: re.Match[str]) -> str:
+    character = bytes.fromhex(pair[2] + pair[3]).decode("utf-16-be")
+    return f"{pair[1]}\\U{ord(character):08x}"
+
+
+def _item_by_item(text: str, error: NotAList) -> list[Item]:
+    """Read a block list whose syntax is broken somewhere; the error when nothing good is found that way."""
     lines = _LINE_END.split(text)
     first = next((number for number, line in enumerate(lines) if not _NO_ITEM.match(line)), None)
     begin = _FIRST_ITEM.match(lines[first]) if first is not None else None
     if begin is None:
-        return None
+        raise error
     starts = [number for number, line in enumerate(lines) if line.startswith(begin[0]) and _FIRST_ITEM.match(line)]
     items: list[Item] = []
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         try:
             found = _read("\n".join(lines[start:end])) or []
-        except NotAList as error:
-            found = [Item(error.line, {"path": lines[start].strip(" -")}, str(error))]
+        except NotAList as wrong:
+            found = [Item(wrong.line, {"path": lines[start].strip(" -").removeprefix("path:").lstrip()}, str(wrong))]
         for item in found:
             item.line += start
         items += found
         if len(items) > MOST_ENTRIES:
             break
-    return items if any(item.problem is None for item in items) else None
+    if all(item.problem is not None for item in items):
+        raise error
+    return items
 
 
 def _items(events: Iterator[Any]) -> list[Item] | None:

@@ -92,4 +92,6 @@ def _derive(positions: list[int], entries: list[Entry], names: dict[int, str], t
 
 
 def _suffix(path: str, count: int) -> str:
-    return clean("/".join(path.strip("/").split("/")[-count:]), LONGEST_PATH)
+    """The last segments of a path as a name; "" when one of them cannot be typed."""
+    segments = [clean(segment, LONGEST_PATH) for segment in path.strip("/").split("/")[-count:]]
+    return "" if {"", ".", ".."} & {*segments} else "/".join(segments)

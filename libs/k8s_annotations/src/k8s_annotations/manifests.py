@@ -4,7 +4,7 @@ Rules kept here:
 - the file holds what ``kubectl apply -f`` takes: documents of kind Namespace, or a List of them; JSON too;
 - it is read again when its time, size or inode changes; nothing older than the file is ever served;
 - a file that cannot be opened is a wrong configuration (`NotConfigured`); one that cannot be parsed, for instance
-  because it is half written, is a cluster that does not answer (`ClusterUnavailable`): the last known list may be shown.
+  because it is half written, is a cluster that does not answer (`ClusterUnavailable`).
 """
 
 from __future__ import annotations
@@ -131,6 +131,6 @@ def _texts(metadata: dict[str, Any], field: str, name: str, source: str) -> dict
     values = metadata.get(field) or {}
     if not isinstance(values, dict) or not all(isinstance(part, str) for pair in values.items() for part in pair):
         raise ClusterUnavailable(
-            f"{source}: the {field} of namespace {name!r} are not all texts. Put quotes around numbers and true or false."
+            f"{source}: the {field} of namespace {name!r} are not all texts. Quote numbers, true and false."
         )
     return values

@@ -36,6 +36,8 @@ def clean(text: str, longest: int) -> str:
     Returns:
         The text with single spaces; "" when nothing of it can be seen.
     """
+    if text.isascii() and text.isprintable() and "  " not in text and text == text.strip():
+        return shortened(text, longest)  # nearly every text, in a tenth of the time
     shown = " ".join(HIDDEN.sub("", CONTROL.sub(" ", text)).split())
     if all(char in _BLANKS or unicodedata.category(char) in {"Mn", "Me"} for char in shown):
         return ""

@@ -106,9 +106,8 @@ async def look(prober: Prober, settings: LearningLab, directory: Directory, gran
         raise Refused(403, "There is no account for you on this system. Tell the people who run this lab.")
     if found.state != "ok" or answer.account is None:
         status = _STATUS.get(found.state, 400)
-        title = directory.entry.title + (f" / {directory.below}" if directory.below else "")
         advice = "Try again in a minute." if status == 503 else "Choose another one."
-        message = f"{title} cannot be opened. {found.sentence} {advice}"
+        message = f"{directory.title} cannot be opened. {found.sentence} {advice}"
         raise Refused(status, message, retry_after=30 if status == 503 else None)
     real = _below_configured_root(found.real, grants.roots, answer)
     try:

@@ -57,6 +57,7 @@ class _MenuPage(SpawnHandler):  # type: ignore[misc]
             error_message=asked.error,
             url=url_concat(action, {"next": asked.next} if asked.next else {}),
             server_name=spawner.name,
+            allow_named_servers=self.allow_named_servers,
         )
         self.finish(html)
 
@@ -239,7 +240,7 @@ def servers_of(user: User | None) -> list[dict[str, Any]]:
     """What the home page shows of a person's servers: the default one first.
 
     Returns:
-        name, title (of a named server), path (the directory), url, state (open, starting, stopping or stopped) and
+        name, title and path of the directory, url, state (open, starting, stopping or stopped) and
         started (ISO 8601, UTC), one each.
     """
     if user is None:
@@ -251,7 +252,7 @@ def servers_of(user: User | None) -> list[dict[str, Any]]:
         servers.append(
             {
                 "name": name,
-                "title": orm_spawner.display_name or name,
+                "title": spawner.last_title,
                 "path": spawner.last_path,
                 "url": user.server_url(name),
                 "state": pending or ("open" if spawner.ready else "stopped"),

@@ -155,7 +155,7 @@ def build_menu(
     entries = grants.entries if grants else ()
     roots = grants.roots if grants else ()
     cards = [_card(userid, entry, roots, found, last=last, seen=seen, running=running) for entry in entries]
-    cards = _with_folders_below(cards, [path for path in (last, asked.preselect) if path], last, running)
+    cards = _with_folders_below(cards, [path for path in (last, asked.preselect) if path], found, last, running)
     usable = [card for card in cards if card.problem is None]
     primary = None
     for wanted in (asked.preselect, last):
@@ -208,11 +208,14 @@ def _card(
     )
 
 
-def _with_folders_below(cards: list[Card], paths: list[str], last: str, running: str | None) -> list[Card]:
-    """Put a card of its own before the others for a path that is a folder below a card's directory."""
+def _with_folders_below(
+    cards: list[Card], paths: list[str], found: Mapping[str, Found], last: str, running: str | None
+) -> list[Card]:
+    """Put a card of its own before the others for a path that is a folder below a card's directory and is there."""
     extra: list[Card] = []
     for path in paths:
-        if any(card.path == path for card in (*cards, *extra)):
+        known = found.get(path)
+        if any(card.path == path for card in (*cards, *extra)) or (known and known.state == "missing"):
             continue
         above = [card for card in cards if card.problem is None and path.startswith(card.path + "/")]
         if not above:
@@ -226,6 +229,7 @@ def _with_folders_below(cards: list[Card], paths: list[str], last: str, running:
                 title=f"{nearest.title} / {below}",
                 path=path,
                 value=path,
+                problem=known.sentence if known else None,
                 last_used=path == last,
                 default=False,
                 new=False,

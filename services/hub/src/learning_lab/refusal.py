@@ -10,7 +10,7 @@ class Refused(web.HTTPError):
 
     Args:
         status: the HTTP status.
-        message: one or two sentences: what is wrong and what to do. It may quote what the person typed; pages escape it.
+        message: one or two sentences: what is wrong and what to do. It may quote what was typed; pages escape it.
         retry_after: seconds after which it is worth another try (429, 503).
     """
 

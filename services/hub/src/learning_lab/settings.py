@@ -154,6 +154,8 @@ class LearningLab(SingletonConfigurable):
                 raise SettingError(f"c.LearningLab.{option} is {getattr(self, option)}: it must be above 0")
         if self.reader == "file":
             self._check_file()
+        else:
+            self._check_cluster()
         self._check_audit_log()
 
     def _check_file(self) -> None:
@@ -166,6 +168,14 @@ class LearningLab(SingletonConfigurable):
             raise SettingError(
                 f"c.LearningLab.namespaces_file is {self.namespaces_file!r}: it cannot be read ({error.strerror})"
             ) from None
+
+    def _check_cluster(self) -> None:
+        in_pod = "KUBERNETES_SERVICE_HOST" in os.environ and not self.kubeconfig and not self.kube_context
+        named = self.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        if not in_pod and not any(Path(part).expanduser().is_file() for part in named.split(os.pathsep) if part):
+            raise SettingError(
+                f"c.LearningLab.kubeconfig: there is no {named}, and this is no pod: nobody for the reader 'cluster' to ask"
+            )
 
     def _check_audit_log(self) -> None:
         if not self.audit_log:

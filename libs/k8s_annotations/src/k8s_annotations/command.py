@@ -1,0 +1,243 @@
+"""The command ``k8s-annotations``: look at the lists of directories from a shell, and check them.
+
+Rules kept here:
+- it only reads; what it says of a list is what the hub's menu would show;
+- errors are one line on stderr; nobody sees a traceback, after Ctrl-C or with a pipe that was closed neither;
+- it ends with 0, 1 (`check` found something), 2 (wrong arguments), 3 (could not be read), 130 (Ctrl-C) or 141 (the
+  pipe was closed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from .cluster import ClusterReader
+from .errors import AnnotationError
+from .findings import check_manifests, check_namespaces
+from .grants import Entry, Grants
+from .manifests import ManifestReader
+from .output import formatted, table
+from .paths import InvalidPath, canonical_path, fold
+from .reader import PREFIX, Reader, user_namespace
+from .text import escaped
+from .users import Site, users
+
+NAME = "k8s-annotations"
+FOUND, USAGE, UNREADABLE, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 130, 141
+
+_EPILOG = """examples:
+  k8s-annotations get alice                     what alice's namespace says and grants
+  k8s-annotations who /s/shared/genomics        everybody who can open it
+  k8s-annotations check namespaces.yaml         every bad entry of a file, with its line
+  kubectl get ns -o yaml | k8s-annotations check -"""
+
+
+class _Wrong(Exception):
+    """The arguments are wrong. `str()` is one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{NAME}: {escaped(message).rstrip('.')}. Try '{self.prog} --help'.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII
+    try:
+        code = _run(_parser().parse_args(arguments))
+        sys.stdout.flush()
+    except SystemExit as end:  # of argparse: --help, or wrong arguments
+        code = end.code if isinstance(end.code, int) else USAGE
+    except _Wrong as error:
+        code = _say(str(error), USAGE)
+    except AnnotationError as error:
+        code = _say(str(error), UNREADABLE)
+    except KeyboardInterrupt:
+        code = _say("Interrupted.", INTERRUPTED)
+    except OSError as error:
+        # Python flushes stdout once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        closed = isinstance(error, BrokenPipeError)
+        code = PIPE_CLOSED if closed else _say(f"The output cannot be written: {error.strerror}.", UNREADABLE)
+    except Exception as error:  # the rule above: one line, whatever it is
+        code = _say(f"{type(error).__name__}: {error}", UNREADABLE)
+    return code
+
+
+def _say(message: str, code: int) -> int:
+    sys.stderr.write(f"{NAME}: {escaped(message)}\n")
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    run: Callable[[argparse.Namespace, Site], int] = options.run
+    if options.file is not None and (options.kubeconfig is not None or options.context is not None):
+        raise _Wrong("Give a file or a cluster: --file goes with neither --kubeconfig nor --context.")
+    default = options.default_directory
+    if default is None:
+        default = f"{options.roots[0]}/{{userid}}/notebooks"
+    return run(options, Site(options.prefix, options.roots, default))
+
+
+def _reader(options: argparse.Namespace) -> Reader:
+    if options.file is not None:
+        return ManifestReader(options.file)
+    return ClusterReader(kubeconfig=options.kubeconfig, context=options.context)
+
+
+def _get(options: argparse.Namespace, site: Site) -> int:
+    namespace = user_namespace(_reader(options), options.user, site.prefix)
+    if options.output != "table":
+        sys.stdout.write(formatted(dict(sorted(namespace.annotations.items())), options.output))
+        return 0
+    grants = site.grants(options.user, namespace)
+    rows = [[entry.name, entry.path, entry.access, _source(entry), entry.problem or ""] for entry in grants.entries]
+    sys.stdout.write(table(["ANNOTATION", "VALUE"], sorted(namespace.annotations.items())))
+    sys.stdout.write("\n" + table(["DIRECTORY", "PATH", "ACCESS", "FROM", "PROBLEM"], rows))
+    for notice in grants.notices:
+        sys.stdout.write(f"\n{escaped(notice)}\n")
+    return 0
+
+
+def _source(entry: Entry) -> str:
+    return f"annotation, line {entry.line}" if entry.source == "annotation" else entry.source
+
+
+def _all_grants(options: argparse.Namespace, site: Site) -> list[Grants]:
+    namespaces = _reader(options).list(f"{site.prefix}/user=true")
+    return sorted(users(namespaces, site), key=lambda grants: grants.userid)
+
+
+def _list(options: argparse.Namespace, site: Site) -> int:
+    counts: list[dict[str, object]] = [
+        {"user": grants.userid, "directories": len(grants.usable), "bad": len(grants.entries) - len(grants.usable)}
+        for grants in _all_grants(options, site)
+    ]
+    return _write(counts, ["user", "directories", "bad"], options.output)
+
+
+def _who(options: argparse.Namespace, site: Site) -> int:
+    everybody = _all_grants(options, site)
+    try:
+        folded = fold(options.directory)
+        if options.directory.startswith("/"):
+            paths = {canonical_path(options.directory, site.roots)}
+        else:  # a name is a user's own word: take what it means to anyone
+            meant = [pair for grants in everybody for pair in grants.meant(folded)]
+            paths = {canonical_path(path, site.roots) for entry, path in meant if entry.problem is None}
+    except InvalidPath as error:
+        raise _Wrong(f"{options.directory!r} is neither a path nor a name. {error}") from None
+    deciding = [(path, grants.userid, grants.nearest(path)) for path in sorted(paths) for grants in everybody]
+    columns = ["user", "path", "access", "granted", "from"]
+    found: list[dict[str, object]] = [
+        dict(zip(columns, [userid, path, entry.access, entry.path, entry.source], strict=True))
+        for path, userid, entry in deciding
+        if entry is not None and entry.problem is None
+    ]
+    if not found:
+        _say(f"Nobody can open {options.directory!r}.", 0)
+    return _write(found, columns, options.output)
+
+
+def _write(rows: Sequence[dict[str, object]], columns: Sequence[str], form: str) -> int:
+    if form == "table":
+        header = [column.upper() for column in columns]
+        sys.stdout.write(table(header, [[str(row[column]) for column in columns] for row in rows]))
+    else:
+        sys.stdout.write(formatted(rows, form))
+    return 0
+
+
+def _check(options: argparse.Namespace, site: Site) -> int:
+    file = options.manifests if options.manifests is not None else options.file
+    if options.manifests is not None and (options.file, options.kubeconfig, options.context) != (None, None, None):
+        raise _Wrong("Give the file once, and no cluster: check FILE goes without --file, --kubeconfig and --context.")
+    if file is None:
+        findings = check_namespaces(_reader(options).list(), site)
+    else:
+        try:
+            standard_input = str(file) == "-"
+            text = sys.stdin.buffer.read() if standard_input else file.read_bytes()
+        except (OSError, ValueError) as error:
+            return _say(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}.", UNREADABLE)
+        findings = check_manifests(text, "standard input" if standard_input else str(file), site)
+    for finding in findings:
+        sys.stdout.write(escaped(f"{finding.place}: {finding.user}: {finding.reason}") + "\n")
+    return FOUND if findings else 0
+
+
+def _everywhere() -> _Parser:
+    """The options that stand before or after the verb."""
+    # A default would overwrite, after the verb, what stood before it.
+    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    add = parser.add_argument_group("where to read").add_argument
+    add("--file", type=Path, metavar="FILE", help="read this file of Namespace manifests, not a cluster")
+    add("--kubeconfig", type=Path, metavar="FILE", help="the kubeconfig (else the service account, ~/.kube/config)")
+    add("--context", metavar="NAME", help="the context of the kubeconfig (else its current one)")
+    add("--prefix", type=_prefix, help=f"the prefix of the label and the annotations (else {PREFIX})")
+    add("--roots", type=_roots, metavar="DIR[:DIR...]", help="what directories lie below (else /s)")
+    default = "of a user whose namespace lists none (else notebooks in {userid} in the first root)"
+    add("--default-directory", metavar="DIR", help=default)
+    return parser
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=NAME,
+        description="Look at the notebook directories that users' namespaces grant.",
+        epilog=_EPILOG,
+        parents=[_everywhere()],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{NAME} {version('k8s-annotations')}")
+    nothing = dict.fromkeys(("file", "kubeconfig", "context", "default_directory"))
+    parser.set_defaults(prefix=PREFIX, roots=("/s",), **nothing)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def verb(name: str, run: Callable[[argparse.Namespace, Site], int], text: str) -> _Parser:
+        made = verbs.add_parser(name, help=text, description=text, parents=[_everywhere()])
+        made.set_defaults(run=run)
+        if run is not _check:
+            made.add_argument("-o", "--output", choices=["json", "yaml", "table"], default="table")
+        return made
+
+    verb("get", _get, "the annotations of a user, and what they grant").add_argument("user", metavar="USER")
+    verb("list", _list, "all users, how many directories each has, and how many entries are bad")
+    verb("who", _who, "who can open a directory").add_argument("directory", metavar="PATH|NAME")
+    checked = verb("check", _check, "every bad entry: place, user, reason; exit code 1 when there is any")
+    checked.add_argument("manifests", type=Path, nargs="?", metavar="FILE", help="a file of manifests, - for stdin")
+    return parser
+
+
+def _prefix(text: str) -> str:
+    if not text or "/" in text or not text.isascii() or not text.isprintable():
+        raise argparse.ArgumentTypeError("a prefix is a DNS name such as learning-lab.dev")
+    return text
+
+
+def _roots(text: str) -> tuple[str, ...]:
+    roots = tuple(text.split(":"))
+    for root in roots:
+        try:
+            canonical = "/" + fold(root)
+        except InvalidPath as error:
+            raise argparse.ArgumentTypeError(f"{root!r}: {error}") from None
+        if canonical != root or root == "/":
+            raise argparse.ArgumentTypeError(f"{root!r} is not an absolute path such as /s, written plainly")
+    return roots

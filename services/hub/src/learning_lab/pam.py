@@ -1,0 +1,179 @@
+"""One check of a password with PAM, in the thread that calls. It blocks; callers bring a thread and a deadline.
+
+Rules kept here:
+- libpam never sleeps in here: an application may bring its own function for the delay after a failure
+  (PAM_FAIL_DELAY, pam_fail_delay(3)), and ours returns at once, whatever the service file says. Delays are the
+  caller's, on the event loop;
+- the account check follows in the same transaction: authentication alone accepts expired accounts (pamela#27);
+- no sessions and no credentials (pam_setcred(3)): modules such as pam_group and pam_cap would change the groups and
+  capabilities of the hub itself;
+- an account with an empty password is refused (PAM_DISALLOW_NULL_AUTHTOK), also where a distribution says `nullok`;
+- libpam takes the service `other` in place of one it does not find, or that lacks a part. So `service_problem` looks
+  first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import pwd
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import pamela
+
+SERVICE_DIRECTORIES = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
+
+# security/_pam_types.h; pamela has no names for them.
+_FAIL_DELAY = 10
+_DISALLOW_NULL_AUTHTOK = 0x0001
+_BROKEN = {
+    1: "PAM_OPEN_ERR",
+    2: "PAM_SYMBOL_ERR",
+    3: "PAM_SERVICE_ERR",
+    4: "PAM_SYSTEM_ERR",
+    5: "PAM_BUF_ERR",
+    26: "PAM_ABORT",
+    28: "PAM_MODULE_UNKNOWN",
+}
+_NEW_AUTHTOK_REQD, _ACCT_EXPIRED, _AUTHTOK_EXPIRED = 12, 13, 27
+
+_LIBPAM = ctypes.CDLL(ctypes.util.find_library("pam"))
+_set_item = _LIBPAM["pam_set_item"]  # by [] it is a function of our own: pamela's has other argument types
+_set_item.argtypes = [pamela.PamHandle, ctypes.c_int, ctypes.c_void_p]
+_set_item.restype = ctypes.c_int
+
+
+# What libpam calls after a failure in place of sleeping: (result, microseconds, data).
+_do_not_sleep = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)(lambda *_: None)
+
+
+class Outcome(Enum):
+    """What came of a check."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    ACCOUNT_EXPIRED = "account expired"
+    PASSWORD_EXPIRED = "password expired"  # noqa: S105
+    NOT_PERMITTED = "not permitted"
+    BROKEN = "broken"
+
+    @property
+    def password_was_right(self) -> bool:
+        """Whether the one who asked has shown that they know the password."""
+        return self not in {Outcome.WRONG, Outcome.BROKEN}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a check, and why in PAM's words (for the log)."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+def service_problem(service: str) -> str | None:
+    """Say what is wrong with a PAM service.
+
+    Args:
+        service: its name.
+
+    Returns:
+        The end of a sentence that begins with the setting's name and value, or None when the service can be used.
+    """
+    if not re.fullmatch(r"[a-z0-9_.][a-z0-9_.-]*", service):
+        return (
+            "a PAM service is named by small letters, digits, dots, dashes and underscores (libpam lowers the others)"
+        )
+    file = next((path for path in (root / service for root in SERVICE_DIRECTORIES) if path.exists()), None)
+    if file is None:
+        places = " nor ".join(str(root / service) for root in SERVICE_DIRECTORIES)
+        return f"there is neither {places}, and PAM would silently use the service 'other'"
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError as error:
+        return f"{file} cannot be read ({error.strerror}), and PAM would silently use the service 'other'"
+    kinds = {line.split()[0].lower().removeprefix("-") for line in lines if line.strip()}
+    for kind in ("auth", "account"):
+        if not kinds & {kind, "@include"}:
+            return f"{file} has no line for {kind!r}, and PAM would silently take those of the service 'other'"
+    return None
+
+
+def account_name(name: str) -> str | None:
+    """Find the account that a typed name stands for.
+
+    Name services take many spellings of one account (`Alice`, `LAB\\alice`). The way there and back through the uid
+    gives the one that counts. A name that is not known as typed is tried in small letters: telephones begin words
+    with a capital.
+
+    Args:
+        name: as typed.
+
+    Returns:
+        The account's own name, None when there is no such account.
+
+    Raises:
+        OSError: the name service fails.
+    """
+    for spelling in dict.fromkeys((name, name.lower())):
+        try:
+            return pwd.getpwuid(pwd.getpwnam(spelling).pw_uid).pw_name
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
+def check_password(
+    service: str, name: str, passwords: tuple[str, ...], address: str, encoding: str = "utf8"
+) -> Verdict:
+    """Check a password and the account.
+
+    Args:
+        service: the PAM service.
+        name: the account.
+        passwords: the answers to the prompts in their order: the password, then a one-time password if there is one.
+            No NUL in any of them (C ends a string there).
+        address: where the attempt comes from; modules see it as PAM_RHOST.
+        encoding: of name and passwords.
+
+    Returns:
+        The verdict. This function raises nothing of PAM's.
+    """
+    try:
+        conversation = pamela.new_simple_password_conv(passwords, encoding)
+        handle = pamela.pam_start(service, name, conv_func=conversation, encoding=encoding)
+    except pamela.PAMError as error:
+        return Verdict(Outcome.BROKEN, str(error))
+    except UnicodeEncodeError as error:
+        return Verdict(Outcome.WRONG, f"not {error.encoding}")
+    result = pamela.PAM_SUCCESS
+    try:
+        _set_item(handle, _FAIL_DELAY, ctypes.cast(_do_not_sleep, ctypes.c_void_p))
+        if address:
+            handle.set_item(pamela.PAM_RHOST, address)
+        result = pamela.PAM_AUTHENTICATE(handle, _DISALLOW_NULL_AUTHTOK)
+        if result != pamela.PAM_SUCCESS:
+            return Verdict(Outcome.BROKEN if result in _BROKEN else Outcome.WRONG, _words(result))
+        result = pamela.PAM_ACCT_MGMT(handle, _DISALLOW_NULL_AUTHTOK)
+        return Verdict(_account_outcome(result), "" if result == pamela.PAM_SUCCESS else _words(result))
+    finally:
+        pamela.PAM_END(handle, result)
+
+
+def _account_outcome(result: int) -> Outcome:
+    if result == pamela.PAM_SUCCESS:
+        return Outcome.RIGHT
+    if result in _BROKEN:
+        return Outcome.BROKEN
+    if result == _ACCT_EXPIRED:
+        return Outcome.ACCOUNT_EXPIRED
+    if result in {_NEW_AUTHTOK_REQD, _AUTHTOK_EXPIRED}:
+        return Outcome.PASSWORD_EXPIRED
+    return Outcome.NOT_PERMITTED
+
+
+def _words(result: int) -> str:
+    return f"PAM error {result}: {pamela.PAMError(errno=result).message}"

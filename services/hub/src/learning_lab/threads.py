@@ -1,0 +1,117 @@
+"""Blocking calls off the event loop, for calls that may never return (PAM, the name service).
+
+Rules kept here:
+- threads are daemons: a call that hangs does not keep the hub from ending. A `ThreadPoolExecutor` joins its threads
+  at exit, and its hung threads are gone for everybody else;
+- who waits stops waiting at the deadline; the place that the call holds is free only when the call has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import queue
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DaemonThreads(concurrent.futures.Executor):
+    """A free thread for each call, a new one when none is free. Who submits bounds their number.
+
+    *Notes*: threads are kept, because `Thread.start` waits for the new thread, and on a busy event loop that costs
+    more than the check of a password.
+    """
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> concurrent.futures.Future[T]:
+        """Run a function in a thread.
+
+        Returns:
+            Its future. It cannot be cancelled: no call waits for a thread.
+        """
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()
+
+        def call() -> None:
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                self._is_idle()
+                future.set_exception(error)
+            else:
+                self._is_idle()
+                future.set_result(result)
+
+        with self._lock:
+            start = self._idle == 0
+            self._idle -= 0 if start else 1
+        self._calls.put(call)
+        if start:
+            threading.Thread(target=self._work, name="learning-lab-call", daemon=True).start()
+        return future
+
+    def _work(self) -> None:
+        while True:
+            self._calls.get()()
+
+    def _is_idle(self) -> None:
+        # Before the result is told: who waits for it may submit the next call at once.
+        with self._lock:
+            self._idle += 1
+
+
+def in_thread(threads: concurrent.futures.Executor, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+    """Call a function in a thread, for `await`."""
+    return asyncio.wrap_future(threads.submit(function, *arguments))
+
+
+class Places:
+    """A number of places for calls that may hang.
+
+    Args:
+        count: calls at the same time, hung ones included.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+        self._held: set[asyncio.Future[Any]] = set()
+
+    async def call(self, start: Callable[[], Awaitable[T]], within: float) -> T:
+        """Start a call and wait for it.
+
+        Args:
+            start: starts the call and returns what to wait for.
+            within: seconds, the wait for a place included.
+
+        Returns:
+            What the call returns.
+
+        Raises:
+            TimeoutError: no answer in time.
+            Exception: what the call raises.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within
+        await asyncio.wait_for(self._free.acquire(), within)
+        try:
+            future = asyncio.ensure_future(start())
+        except BaseException:
+            self._free.release()
+            raise
+        self._held.add(future)
+        future.add_done_callback(self._ended)
+        return await asyncio.wait_for(asyncio.shield(future), max(0.0, until - loop.time()))
+
+    def _ended(self, future: asyncio.Future[Any]) -> None:
+        self._held.discard(future)
+        self._free.release()
+        if not future.cancelled():
+            future.exception()  # read, so that asyncio does not report one that nobody waited for

@@ -1,0 +1,127 @@
+"""The order and the marks of the menu's cards. Pure."""
+
+from __future__ import annotations
+
+import pytest
+
+from k8s_annotations import Grants, parse_grants
+from learning_lab.menu import Asked, Menu, build_menu, fingerprint
+from learning_lab.probe import Found
+
+
+def grants(annotation: str) -> Grants:
+    return parse_grants("alice", {"learning-lab.dev/notebook-dirs": annotation}, {})
+
+
+THREE = grants("- /s/alice/notebooks\n- {path: /s/alice/thesis, title: Thesis}\n- {path: /s/shared/g, access: ro}\n")
+OK = {path: Found("ok", path, writable=True) for path in ("/s/alice/notebooks", "/s/alice/thesis", "/s/shared/g")}
+
+
+def shown(menu: Menu) -> list[str]:
+    return [card.path for card in ([menu.primary] if menu.primary else []) + list(menu.cards)]
+
+
+def checked(menu: Menu) -> list[str]:
+    return [card.path for card in ([menu.primary] if menu.primary else []) + list(menu.cards) if card.checked]
+
+
+def test_a_first_visit_shows_the_list_in_its_order_and_checks_the_first() -> None:
+    menu = build_menu("alice", THREE, OK)
+    assert menu.primary is None
+    assert shown(menu) == ["/s/alice/notebooks", "/s/alice/thesis", "/s/shared/g"]
+    assert checked(menu) == ["/s/alice/notebooks"]
+
+
+def test_the_last_used_directory_comes_first() -> None:
+    menu = build_menu("alice", THREE, OK, last="/s/shared/g")
+    assert menu.primary is not None
+    assert menu.primary.last_used
+    assert shown(menu) == ["/s/shared/g", "/s/alice/notebooks", "/s/alice/thesis"]
+    assert checked(menu) == ["/s/shared/g"]
+
+
+def test_a_last_used_folder_below_an_entry_has_a_card_of_its_own() -> None:
+    menu = build_menu("alice", THREE, OK, last="/s/alice/thesis/chapter 3")
+    assert menu.primary is not None
+    assert menu.primary.path == "/s/alice/thesis/chapter 3"
+    assert menu.primary.title == "Thesis / chapter 3"
+    assert len(menu.cards) == 3
+
+
+def test_a_last_used_folder_that_is_gone_has_no_card() -> None:
+    gone = OK | {"/s/alice/thesis/chapter 3": Found("missing")}
+    assert len(shown(build_menu("alice", THREE, gone, last="/s/alice/thesis/chapter 3"))) == 3
+
+
+def test_a_link_goes_before_the_last_choice() -> None:
+    menu = build_menu("alice", THREE, OK, last="/s/shared/g", asked=Asked(preselect="/s/alice/thesis"))
+    assert checked(menu) == ["/s/alice/thesis"]
+
+
+def test_the_default_of_the_list_comes_first_at_a_first_visit() -> None:
+    listed = grants("- /s/alice/notebooks\n- {path: /s/alice/thesis, default: true}\n")
+    assert checked(build_menu("alice", listed, {})) == ["/s/alice/thesis"]
+
+
+def test_a_last_choice_that_is_gone_is_not_first() -> None:
+    menu = build_menu("alice", THREE, OK | {"/s/shared/g": Found("missing")}, last="/s/shared/g")
+    assert menu.primary is None
+    assert checked(menu) == ["/s/alice/notebooks"]
+    gone = next(card for card in menu.cards if card.path == "/s/shared/g")
+    assert gone.problem == "It is not there. It may have been moved or deleted."
+
+
+@pytest.mark.parametrize("state", ["missing", "not_directory", "denied", "loop", "error", "timeout"])
+def test_a_directory_that_cannot_be_opened_is_disabled_and_hides_nothing(state: str) -> None:
+    menu = build_menu("alice", THREE, OK | {"/s/alice/thesis": Found(state)})  # type: ignore[arg-type]
+    assert len(menu.cards) == 3
+    assert [card.path for card in menu.cards if card.problem] == ["/s/alice/thesis"]
+    assert "thesis" not in menu.suggestions
+
+
+def test_a_directory_that_is_not_looked_at_yet_can_be_chosen() -> None:
+    assert not [card for card in build_menu("alice", THREE, {}).cards if card.problem]
+
+
+def test_a_directory_that_turned_out_not_writable_is_marked_read_only() -> None:
+    found = OK | {"/s/alice/thesis": Found("ok", "/s/alice/thesis", writable=False)}
+    menu = build_menu("alice", THREE, found)
+    assert [card.access for card in menu.cards] == ["rw", "ro", "ro"]
+
+
+def test_the_default_directory_that_is_not_there_yet_can_be_chosen() -> None:
+    nothing = parse_grants("alice", {}, {})
+    menu = build_menu("alice", nothing, {"/s/alice/notebooks": Found("missing")})
+    assert menu.primary is not None
+    assert menu.primary.problem is None
+
+
+def test_what_was_granted_since_the_last_start_is_new() -> None:
+    seen = [fingerprint("/s/alice/notebooks"), fingerprint("/s/shared/g")]
+    menu = build_menu("alice", THREE, OK, seen=seen)
+    assert [card.path for card in menu.cards if card.new] == ["/s/alice/thesis"]
+
+
+def test_nothing_is_new_at_a_first_visit() -> None:
+    assert not [card for card in build_menu("alice", THREE, OK).cards if card.new]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "asked", "stale", "straight"),
+    [
+        pytest.param("- /s/alice/a", True, False, True, id="one directory goes straight in"),
+        pytest.param("- /s/alice/a", False, False, False, id="not where the page was asked for as a menu"),
+        pytest.param("- /s/alice/a\n- /s/alice/b", True, False, False, id="two directories are a question"),
+        pytest.param("- /s/alice/a\n- /etc", True, False, False, id="a bad entry must be seen"),
+        pytest.param("- /s/alice/a", True, True, False, id="a last known list starts nothing"),
+        pytest.param("[]", True, False, False, id="an empty list has nowhere to go"),
+    ],
+)
+def test_going_straight_in(annotation: str, asked: bool, stale: bool, straight: bool) -> None:
+    menu = build_menu("alice", grants(annotation), {}, stale=stale, asked=Asked(straight_in=asked))
+    assert menu.straight_in is straight
+
+
+def test_what_is_theirs_and_what_is_shared_is_told_by_the_path() -> None:
+    menu = build_menu("al", parse_grants("al", {"learning-lab.dev/notebook-dirs": "[/s/al/a, /s/alice/a]"}, {}), {})
+    assert [card.where for card in menu.cards] == ["yours", "shared"]

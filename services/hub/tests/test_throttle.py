@@ -1,0 +1,279 @@
+"""The limits, on a clock that only the test moves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from learning_lab.throttle import Attempt, Failures, Limits, Pace, Throttle, Turn, answer_at
+
+LIMITS = Limits()
+
+
+class Clock:
+    """Tells the time that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def throttle(clock: Clock) -> Throttle:
+    return Throttle(LIMITS, clock)
+
+
+def fail(throttle: Throttle, times: int, userid: str = "alice", address: str = "192.0.2.1", browser: str = "") -> None:
+    for _ in range(times):
+        throttle.failed(Attempt(userid, address, browser))
+
+
+ALICE = Attempt("alice", "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("failures", "attempt", "limit"),
+    [
+        pytest.param(9, ALICE, None, id="nine failures leave one more try"),
+        pytest.param(10, ALICE, "pair", id="ten failures are the limit"),
+        pytest.param(10, Attempt("ALICE", "192.0.2.1"), "pair", id="capitals do not make another user id"),
+        pytest.param(10, Attempt("bob", "192.0.2.1"), None, id="another person behind the same address goes on"),
+        pytest.param(10, Attempt("alice", "192.0.2.2"), None, id="the same person at another address goes on"),
+        pytest.param(10, replace(ALICE, browser="b1"), None, id="her own browser behind the same address goes on"),
+    ],
+)
+def test_ten_failures_stop_one_user_id_at_one_address(
+    throttle: Throttle, failures: int, attempt: Attempt, limit: str | None
+) -> None:
+    fail(throttle, failures)
+    decision = throttle.decide(attempt)
+    assert decision.limit == limit
+    assert (decision.retry_after > 0) == (limit is not None)
+
+
+def test_retry_after_is_the_time_at_which_one_more_try_is_let_in(throttle: Throttle, clock: Clock) -> None:
+    for _ in range(10):
+        fail(throttle, 1)
+        clock.now += 10
+    told = throttle.decide(ALICE).retry_after
+    assert told == pytest.approx(LIMITS.window - 100)
+    clock.now += told - 0.001
+    assert throttle.decide(ALICE).limit == "pair"
+    clock.now += 0.001
+    assert throttle.decide(ALICE).limit is None
+    fail(throttle, 1)
+    assert throttle.decide(ALICE).limit == "pair"
+
+
+def test_a_success_counts_from_nothing_again(throttle: Throttle) -> None:
+    fail(throttle, 9)
+    throttle.succeeded(ALICE, "alice")
+    fail(throttle, 9)
+    assert throttle.decide(ALICE).limit is None
+
+
+def test_a_known_browser_has_a_limit_of_its_own(throttle: Throttle) -> None:
+    known = replace(ALICE, browser="b1")
+    fail(throttle, 10, browser="b1")
+    assert throttle.decide(known).limit == "pair"
+    assert throttle.decide(ALICE).limit is None
+
+
+def test_thirty_people_behind_one_address_use_up_their_own_limits_before_the_address_queues(throttle: Throttle) -> None:
+    for number in range(30):
+        fail(throttle, 9, f"u{number}")
+    assert throttle.decide(Attempt("newcomer", "192.0.2.1")).wait == 0
+    for number in range(30):
+        fail(throttle, 1, f"u{number}")
+    waits = [throttle.decide(Attempt(f"new{number}", "192.0.2.1")).wait for number in range(3)]
+    assert waits == pytest.approx([0, 0.2, 0.4])
+
+
+def test_an_address_over_its_limit_queues_and_says_when_the_queue_is_too_long(throttle: Throttle, clock: Clock) -> None:
+    for number in range(30):
+        fail(throttle, 10, f"u{number}")
+    decisions = [throttle.decide(Attempt(f"new{number}", "192.0.2.1")) for number in range(110)]
+    assert max(decision.wait for decision in decisions) <= LIMITS.longest_wait
+    assert decisions[-1].limit == "address"
+    assert decisions[-1].retry_after == LIMITS.longest_wait
+    assert throttle.decide(Attempt("new", "192.0.2.2")).wait == 0
+    assert throttle.decide(Attempt("new", "192.0.2.1", "b1")).wait == 0
+    clock.now += LIMITS.longest_wait + 1
+    assert throttle.decide(Attempt("new", "192.0.2.1")).wait < 1
+
+
+def test_guessing_one_user_id_from_many_addresses_is_slowed_and_locks_nobody_out(throttle: Throttle) -> None:
+    for number in range(200):
+        fail(throttle, 1, address=f"198.51.100.{number}")
+    waits = [throttle.decide(Attempt("alice", f"203.0.113.{number}")).wait for number in range(3)]
+    assert waits == pytest.approx([0, 1, 2])
+    assert throttle.decide(Attempt("alice", "203.0.113.9", "her browser")).wait == 0
+    assert throttle.decide(Attempt("bob", "203.0.113.9")).wait == 0
+
+
+def test_other_spellings_of_an_account_are_counted_with_it(throttle: Throttle) -> None:
+    for spelling in ("alice", r"LAB\alice"):
+        for _ in range(5):
+            throttle.failed(Attempt(spelling, "192.0.2.1"), "alice")
+    third = Attempt("alice@lab", "192.0.2.1")
+    assert throttle.exhausted(third, "alice")
+    assert throttle.decide(third).limit is None, "429 would tell that both user ids are one account"
+    assert not throttle.exhausted(Attempt("alice@lab", "192.0.2.2"), "alice")
+    throttle.succeeded(Attempt(r"LAB\alice", "192.0.2.1"), "alice")
+    assert not throttle.exhausted(third, "alice")
+
+
+def test_attempts_sent_at_the_same_time_do_not_get_past_the_limit(throttle: Throttle) -> None:
+    fail(throttle, 7)
+    assert [throttle.turn(ALICE) for _ in range(4)] == [Turn.GO, Turn.GO, Turn.GO, Turn.LATER]
+    throttle.failed(ALICE)
+    throttle.finished(ALICE)
+    assert throttle.turn(ALICE) is Turn.LATER
+    for _ in range(2):
+        throttle.failed(ALICE)
+        throttle.finished(ALICE)
+    assert throttle.turn(ALICE) is Turn.NEVER
+
+
+@pytest.mark.parametrize(
+    ("failures", "rank"),
+    [
+        pytest.param(0, 1, id="nobody has failed"),
+        pytest.param(2, 1, id="somebody has mistyped"),
+        pytest.param(3, 2, id="somebody guesses"),
+    ],
+)
+def test_who_fails_a_lot_is_checked_after_the_others(throttle: Throttle, failures: int, rank: int) -> None:
+    fail(throttle, failures)
+    assert throttle.rank(ALICE) == rank
+    assert throttle.rank(replace(ALICE, browser="b1")) == 0
+
+
+def test_the_delay_of_a_wrong_answer_rises_and_stops_rising(throttle: Throttle) -> None:
+    delays = []
+    for _ in range(20):
+        delays.append(throttle.delay(ALICE))
+        fail(throttle, 1)
+    assert delays[0] == 1
+    assert delays == sorted(delays)
+    assert delays[-1] == LIMITS.longest_delay
+
+
+@pytest.mark.parametrize(
+    ("due", "now", "step", "at"),
+    [
+        pytest.param(1.0, 0.2, 1.0, 1.0, id="known early, answered when due"),
+        pytest.param(1.0, 1.2, 1.0, 2.0, id="known late, answered a whole step later"),
+        pytest.param(1.0, 4.0, 1.0, 4.0, id="known at a whole step, answered then"),
+        pytest.param(1.0, 1.2, 0.0, 1.2, id="no step, answered when known"),
+    ],
+)
+def test_an_answer_goes_out_on_its_schedule(due: float, now: float, step: float, at: float) -> None:
+    assert answer_at(due, now, step) == pytest.approx(at)
+
+
+times = st.floats(0, 1e6, allow_nan=False)
+
+
+@given(due=times, now=times, step=st.floats(0.1, 10))
+def test_an_answer_is_never_early_and_at_most_one_step_late(due: float, now: float, step: float) -> None:
+    at = answer_at(due, now, step)
+    assert at >= max(due, now)
+    assert at <= max(due, now) + step * (1 + 1e-9)
+
+
+names = st.text(min_size=1, max_size=20)
+
+
+user_ids = st.sampled_from(["alice", "Alice", "bob", "nobody"])
+
+
+@settings(max_examples=1_000)
+@given(st.lists(st.tuples(user_ids, st.integers(0, 2), st.booleans()), max_size=60))
+def test_what_a_stranger_sees_does_not_depend_on_which_accounts_exist(
+    sent: list[tuple[str, int, bool]],
+) -> None:
+    """Two labs get the same attempts; in one every user id is an account, in the other none is."""
+    clock = Clock()
+    limits = replace(LIMITS, pair=3, address=8, user=5)
+    here, there = Throttle(limits, clock), Throttle(limits, clock)
+    for userid, address, later in sent:
+        attempt = Attempt(userid, f"192.0.2.{address}")
+        clock.now += 7 if later else 0
+        assert here.decide(attempt) == there.decide(attempt)
+        assert here.delay(attempt) == there.delay(attempt)
+        assert here.rank(attempt) == there.rank(attempt)
+        here.failed(attempt, userid.lower())
+        there.failed(attempt)
+
+
+class ManyNames(RuleBasedStateMachine):
+    """Whatever is sent, the tables stay within their size and the pair's limit holds for who is remembered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.size = 8
+        self.failures = Failures(3, 60.0, self.size, self.clock)
+        self.pace = Pace(1.0, 5.0, self.size, self.clock)
+        self.true: dict[str, list[float]] = {}
+
+    @rule(name=names)
+    def a_name_fails(self, name: str) -> None:
+        self.failures.add(name)
+        self.true.setdefault(name, []).append(self.clock.now)
+
+    @rule(name=names)
+    def a_name_queues(self, name: str) -> None:
+        wait = self.pace.take(name)
+        assert wait is None or 0 <= wait <= 5.0
+
+    @rule(name=names)
+    def a_name_succeeds(self, name: str) -> None:
+        self.failures.forget(name)
+        self.true.pop(name, None)
+
+    @rule(seconds=st.floats(0, 40))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @invariant()
+    def the_tables_stay_within_their_size(self) -> None:
+        assert len(self.failures) <= self.size
+        assert len(self.pace) <= self.size
+
+    @invariant()
+    def nobody_is_counted_for_more_than_they_failed(self) -> None:
+        for name, at in self.true.items():
+            counted = sum(time > self.clock.now - 60.0 for time in at)
+            assert self.failures.count(name) <= min(3, counted)
+            assert 0 <= self.failures.retry_after(name) <= 60.0
+
+
+TestManyNames = ManyNames.TestCase
+TestManyNames.settings = settings(max_examples=200, stateful_step_count=40)
+
+
+def test_a_spray_of_many_names_keeps_its_memory_bounded() -> None:
+    clock = Clock()
+    throttle = Throttle(replace(LIMITS, remembered=500), clock)
+    for number in range(100_000):
+        clock.now += 0.001
+        attempt = Attempt(f"name{number}", f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}")
+        throttle.decide(attempt)
+        throttle.failed(attempt, attempt.userid)
+    tables = (throttle._pairs, throttle._addresses, throttle._users, throttle._accounts)
+    assert [len(table) for table in tables] == [500] * 4
+    assert math.isclose(throttle.delay(Attempt("name99999", "10.1.134.159")), 1.0)
