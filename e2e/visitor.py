@@ -93,6 +93,7 @@ class EmbeddedSite:
             if document["metadata"]["annotations"]["learning-lab.dev/userid"] == userid:
                 document["metadata"]["annotations"]["learning-lab.dev/notebook-dirs"] = json.dumps(directories)
         self._lab.namespaces.write_text(yaml.safe_dump_all(documents))
+        time.sleep(0.06)  # a menu may be 50 ms old
 
     def make_folder(self, path: str, owner: str) -> None:
         """Make a folder as its owner would."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def annotate(lab: EmbeddedLab) -> Iterator[Callable[..., None]]:
                 else:
                     metadata["labels"][key] = label
         lab.namespaces.write_text(yaml.safe_dump_all(documents))
+        time.sleep(0.06)  # a menu may be 50 ms old
 
     yield change
     lab.namespaces.write_text(before)

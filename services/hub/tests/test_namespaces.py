@@ -34,6 +34,9 @@ class Faulty:
             {"learning-lab.dev/userid": namespace, "learning-lab.dev/notebook-dirs": f"- /s/{namespace}/a"},
         )
 
+    def peek(self, namespace: str, age: float) -> Namespace | None:
+        return None
+
     def list(self, label_selector: str | None = None) -> Iterator[Namespace]:
         raise NotImplementedError
 

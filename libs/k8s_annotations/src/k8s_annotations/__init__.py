@@ -19,7 +19,7 @@ from .grants import Entry, Grants, clean, parse_grants
 from .manifests import ManifestReader
 from .names import namespace_name
 from .paths import InvalidPath, canonical_path, fold
-from .reader import PREFIX, Namespace, Reader, user_namespace
+from .reader import PREFIX, Namespace, Reader, marking_problem, user_namespace
 
 __all__ = [
     "PREFIX",
@@ -41,6 +41,7 @@ __all__ = [
     "fold",
     "get_namespace_annotations",
     "get_ns_annotations",
+    "marking_problem",
     "namespace_name",
     "parse_grants",
     "user_namespace",

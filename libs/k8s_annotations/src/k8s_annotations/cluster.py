@@ -81,6 +81,10 @@ class ClusterReader:
         """
         return _namespace(self._get(f"/api/v1/namespaces/{quote(namespace, safe='')}", f"namespace {namespace!r}"))
 
+    def peek(self, namespace: str, age: float) -> Namespace | None:  # noqa: ARG002
+        """None: nothing of a cluster is kept."""
+        return None
+
     def list(self, label_selector: str | None = None) -> Iterator[Namespace]:
         """Read all namespaces page by page, or those that a label selector matches."""
         parameters = {"limit": str(_PAGE)} | ({"labelSelector": label_selector} if label_selector else {})

@@ -72,7 +72,7 @@ def located_namespaces(text: bytes) -> list[Located]:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be parsed"
         raise NotManifests(f"It is not valid YAML: {what}.", mark.line + 1 if mark else 1) from None
-    except (UnicodeError, ValueError):
+    except UnicodeError:
         raise NotManifests("It is not valid UTF-8.") from None
 
 

@@ -9,9 +9,11 @@ Rules kept here:
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import yaml
@@ -35,6 +37,7 @@ class ManifestReader:
         self._path = path
         self._lock = threading.Lock()
         self._version: tuple[int, int, int] | None = None
+        self._looked = -math.inf  # when, by `time.monotonic`
         self._namespaces: dict[str, Namespace] = {}
 
     def read(self, namespace: str) -> Namespace:
@@ -50,6 +53,10 @@ class ManifestReader:
             raise NamespaceNotFound(f"There is no namespace {namespace!r} in {self._path}. Add it there.")
         return found
 
+    def peek(self, namespace: str, age: float) -> Namespace | None:
+        """A namespace from the last look at the file, when that was at most `age` seconds ago; no I/O."""
+        return self._namespaces.get(namespace) if monotonic() - self._looked <= age else None
+
     def list(self, label_selector: str | None = None) -> Iterator[Namespace]:
         """Read all namespaces, or those that a label selector of equalities ("a=b,c=d") matches."""
         wanted = [part.partition("=")[::2] for part in (label_selector or "").split(",") if part]
@@ -62,10 +69,12 @@ class ManifestReader:
 
     def _load(self) -> dict[str, Namespace]:
         with self._lock:
+            looked = monotonic()
             try:
                 status = self._path.stat()
                 version = (status.st_mtime_ns, status.st_size, status.st_ino)
                 if version == self._version:
+                    self._looked = looked
                     return self._namespaces
                 if status.st_size > LARGEST_FILE:
                     raise NotConfigured(
@@ -73,11 +82,13 @@ class ManifestReader:
                     )
                 text = self._path.read_bytes()
             except OSError as error:
+                self._looked = -math.inf
                 raise NotConfigured(
                     f"The file of namespaces {self._path} cannot be read: {error.strerror}. Check its path and mode."
                 ) from None
+            self._looked, self._version = -math.inf, None  # what cannot be parsed is not served from before
             self._namespaces = parse_manifests(text, str(self._path))
-            self._version = version
+            self._looked, self._version = looked, version
             return self._namespaces
 
 

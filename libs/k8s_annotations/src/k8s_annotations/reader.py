@@ -44,6 +44,10 @@ class Reader(Protocol):
         """
         ...
 
+    def peek(self, namespace: str, age: float) -> Namespace | None:
+        """A namespace as it was at most `age` seconds ago, without any I/O; None when that is not known."""
+        ...
+
     def list(self, label_selector: str | None = None) -> Iterator[Namespace]:
         """Read all namespaces, or those that a label selector ("a=b,c=d") matches.
 

@@ -8,10 +8,10 @@ Rules kept here:
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +28,8 @@ from .refusal import Refused
 from .spawner import LabSpawnerMixin
 
 STATIC = Path(__file__).with_name("static")
+
+_LOOK_AGAIN = 0.5  # seconds: who edits a style sheet sees it on the next load, and a busy hub reads it twice a second
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -221,9 +223,7 @@ def lab_url(server_url: str, path: str) -> str:
     return address
 
 
-@functools.lru_cache(maxsize=64)
-def _mark(path: str, changed_ns: int) -> str:  # noqa: ARG001  a changed file is another key
-    return hashlib.blake2b((STATIC / path).read_bytes(), digest_size=6).hexdigest()
+_marked: dict[str, tuple[float, str]] = {}
 
 
 def static_url(base_url: str, path: str) -> str:
@@ -233,7 +233,13 @@ def static_url(base_url: str, path: str) -> str:
         base_url: the hub's, with a slash at the end.
         path: relative to `static/`.
     """
-    return f"{base_url}lab-static/{path}?v={_mark(path, (STATIC / path).stat().st_mtime_ns)}"
+    looked, address = _marked.get(path, (-_LOOK_AGAIN, ""))
+    now = monotonic()
+    if now - looked >= _LOOK_AGAIN:
+        mark = hashlib.blake2b((STATIC / path).read_bytes(), digest_size=6).hexdigest()
+        address = f"{base_url}lab-static/{path}?v={mark}"
+        _marked[path] = (now, address)
+    return address
 
 
 def servers_of(user: User | None) -> list[dict[str, Any]]:

@@ -35,8 +35,10 @@ import signal
 import stat
 import sys
 import time
-from dataclasses import dataclass, field
-from typing import Any
+
+TYPE_CHECKING = False  # as typing's own: importing typing or dataclasses would double this process's memory
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_STUCK = 2  # hanging children of one user
 
@@ -127,16 +129,16 @@ def _child(question: dict[str, Any], out: int) -> None:
             answer({"path": path, "found": look(path, make=path in make)})
 
 
-@dataclass
 class Child:
     """A child that was forked and what it has answered so far."""
 
-    question: dict[str, Any]
-    until: float  # monotonic seconds
-    pid: int = 0
-    account: dict[str, Any] | None = None
-    found: dict[str, Any] = field(default_factory=dict)
-    data: bytes = b""  # of an unfinished line
+    def __init__(self, question: dict[str, Any]) -> None:
+        self.question = question
+        self.until: float = time.monotonic() + question["deadline"]
+        self.pid = 0
+        self.account: dict[str, Any] | None = None
+        self.found: dict[str, Any] = {}
+        self.data = b""  # of an unfinished line
 
 
 class Forker:
@@ -180,7 +182,7 @@ class Forker:
         return bool(received)
 
     def _ask(self, question: dict[str, Any]) -> None:
-        child = Child(question, until=time.monotonic() + question["deadline"])
+        child = Child(question)
         if list(self.stuck.values()).count(question["userid"]) >= MAX_STUCK:
             self._tell(child, missing="timeout")
             return

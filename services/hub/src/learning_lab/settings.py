@@ -174,7 +174,7 @@ class LearningLab(SingletonConfigurable):
         named = self.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
         if not in_pod and not any(Path(part).expanduser().is_file() for part in named.split(os.pathsep) if part):
             raise SettingError(
-                f"c.LearningLab.kubeconfig: there is no {named}, and this is no pod: nobody for the reader 'cluster' to ask"
+                f"c.LearningLab.kubeconfig: there is no {named} and this is no pod, so the reader 'cluster' cannot ask"
             )
 
     def _check_audit_log(self) -> None:

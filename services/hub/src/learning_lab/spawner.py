@@ -23,6 +23,7 @@ from traitlets import HasTraits, default
 from k8s_annotations import Grants
 
 from .choice import Chosen, look, read_grants, resolve_choice
+from .client import client_address
 from .directories import NotGranted, resolve
 from .lab import Lab
 from .menu import Asked, Menu, build_menu, fingerprint
@@ -214,7 +215,6 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
 
     def _audit(self, action: str, choice: object, path: str | None, reason: str) -> None:
         visitor = getattr(self.handler, "current_user", None)
-        request = getattr(self.handler, "request", None)
         Lab.instance().audit.decided(
             action=action,
             by=visitor.name if visitor is not None else self.user.name,
@@ -224,7 +224,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
             path=path,
             allowed=not reason,
             reason=reason,
-            address=request.remote_ip if request is not None else "",
+            address=client_address(self.handler),
         )
 
     # --- What a server is given -----------------------------------------------------------------------------------
