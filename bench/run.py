@@ -23,7 +23,7 @@ sys.path.insert(0, str(PROJECT / "services/hub/emulation"))
 
 from embedded import EmbeddedLab  # noqa: E402  the path above
 
-ROUNDS = 3
+ROUNDS = 5
 PEOPLE = [f"u{number:03d}" for number in range(1, 201)]
 
 DIRECTORIES = """\
@@ -77,7 +77,7 @@ def rows_menu(ours: EmbeddedLab, plain: EmbeddedLab) -> list[tuple[str, str, str
     for _ in range(ROUNDS):
         for name, lab in (("ours", ours), ("plain", plain)):
             latency[name].append(statistics.median(asyncio.run(clients.menu_latency(lab.url, PEOPLE[0], 200))))
-            rate[name].append(asyncio.run(clients.menu_throughput(lab.url, PEOPLE[:20], 6)))
+            rate[name].append(asyncio.run(clients.menu_throughput(lab.url, PEOPLE[:20], 5)))
     a, b = statistics.median(latency["ours"]), statistics.median(latency["plain"])
     c, d = statistics.median(rate["ours"]), statistics.median(rate["plain"])
     return [

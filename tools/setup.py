@@ -3,10 +3,12 @@
     python3 tools/setup.py [--browser]
 
 Steps whose inputs have not changed are skipped. Nothing outside the checkout is touched, but that as root missing
-Debian packages are installed. It is written for any Python 3, so that an old one gets a sentence and not a traceback.
+Debian packages are installed. It is written for any Python 3, so that an old one gets a sentence and not a traceback
+(or hands over to a newer one beside it).
 """
 
 import argparse
+import glob
 import hashlib
 import os
 import re
@@ -20,6 +22,9 @@ VENV = os.path.join(ROOT, ".venv", "bin")
 UV_VERSION = "0.13.9"
 OLDEST_UV = (0, 9)
 OLDEST_PYTHON = (3, 11)
+NEWER_PYTHONS = ["python3." + str(minor) for minor in (14, 13, 12, 11)]
+DOWNLOAD_SECONDS = 120
+SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def main():
@@ -28,11 +33,19 @@ def main():
     browser = parser.parse_args().browser
     os.chdir(ROOT)
     os.makedirs(TOOLS, exist_ok=True)
+    trust_system_certificates()
     uv = find_uv() or install_uv()
     sync(uv)
     install_proxy()
     if browser:
         find_browser()
+
+
+def trust_system_certificates():
+    """A company's own authority is known to the system; uv and Node trust only their built-in list unless told so."""
+    if os.path.exists(SYSTEM_CERTIFICATES):
+        os.environ.setdefault("UV_SYSTEM_CERTS", "true")
+        os.environ.setdefault("NODE_EXTRA_CA_CERTS", SYSTEM_CERTIFICATES)
 
 
 def find_uv():
@@ -50,6 +63,8 @@ def find_uv():
 def install_uv():
     """uv from the package index, in an environment of its own below .tools."""
     if sys.version_info < OLDEST_PYTHON:
+        for newer in filter(None, map(shutil.which, NEWER_PYTHONS)):
+            os.execv(newer, [newer] + sys.argv)
         stop(
             "Python 3.11 or newer is needed, and this is {}.{}.".format(*sys.version_info[:2]),
             "Install one (Debian 12, Ubuntu 24.04 and newer have it: sudo apt-get install python3 python3-venv),",
@@ -100,27 +115,46 @@ def install_proxy():
 
 
 def find_browser():
-    """Playwright's Chromium, else the system's, else Debian's package."""
-    cache = os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or os.path.expanduser("~/.cache/ms-playwright")
-    tried = os.path.join(TOOLS, "browser-download-failed")
-    if os.path.isdir(cache) and any(name.startswith("chromium") for name in os.listdir(cache)):
-        return
-    if shutil.which("chromium") or shutil.which("chromium-browser"):
-        return
-    if not os.path.exists(tried):
-        say("Chromium")
-        command = [os.path.join(VENV, "playwright"), "install", "chromium"]
-        try:
-            done = subprocess.run(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, check=False
-            )
-            if done.returncode == 0:
-                return
-        except subprocess.TimeoutExpired:
-            pass
-        open(tried, "w").close()
-    if not apt_install("chromium", "fonts-dejavu-core"):
+    """Playwright's Chromium, else the system's, else Debian's package; and a font for it to write with."""
+    if own_browser_starts() or shutil.which("chromium") or shutil.which("chromium-browser"):
+        pass
+    elif download_browser() and own_browser_starts():
+        pass
+    elif not apt_install("chromium"):
         stop("The browser tests need Chromium.", "Install it: sudo apt-get install chromium")
+    # Without any font a page is all boxes, and so are the pictures of the documentation. Not worth a stop.
+    if not os.path.isdir("/usr/share/fonts/truetype"):
+        apt_install("fonts-dejavu-core")
+
+
+def own_browser_starts():
+    """Whether Playwright's own Chromium is there, with the system libraries that it needs."""
+    cache = os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or os.path.expanduser("~/.cache/ms-playwright")
+    found = glob.glob(os.path.join(cache, "chromium*", "*", "*headless*shell")) + glob.glob(
+        os.path.join(cache, "chromium*", "*", "chrome")
+    )
+    commands = [[path, "--no-sandbox", "--version"] for path in found if os.access(path, os.X_OK)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
+    return any(subprocess.run(command, **quiet).returncode == 0 for command in commands)
+
+
+def download_browser():
+    """Let Playwright download its Chromium. A failure is remembered: behind a firewall it would cost every run."""
+    tried = os.path.join(TOOLS, "browser-download-failed")
+    if os.path.exists(tried):
+        return False
+    say("Chromium, from Playwright")
+    command = [os.path.join(VENV, "playwright"), "install", "chromium"]
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=DOWNLOAD_SECONDS, check=False
+        )
+        failed = done.returncode != 0
+    except subprocess.TimeoutExpired:
+        failed = True
+    if failed:
+        open(tried, "w").close()
+    return not failed
 
 
 def apt_install(*packages):

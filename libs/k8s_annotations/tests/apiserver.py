@@ -256,7 +256,7 @@ class Handler(BaseHTTPRequestHandler):
         items = [{"metadata": item["metadata"]} for item in found[first : first + limit]]
         return {"kind": "NamespaceList", "apiVersion": "v1", "metadata": metadata, "items": items}
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Say nothing."""
 
 

@@ -7,20 +7,18 @@ import json
 import sys
 import time
 import unicodedata
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 import yaml
+from corpus import hostile, text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from k8s_annotations import Entry, Grants, InvalidPath, canonical_path, clean, parse_grants
 from k8s_annotations.grants import _parse, merged
 from k8s_annotations.text import HIDDEN, escaped, name_key
-
-sys.path.insert(0, str(Path(__file__).parent))
-from corpus import hostile, text
 
 DIRS = "learning-lab.dev/notebook-dirs"
 LABEL = "dir.learning-lab.dev/"

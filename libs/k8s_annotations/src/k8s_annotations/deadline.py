@@ -1,7 +1,8 @@
-"""A connection pool whose calls end at a deadline, whatever the server does.
+"""Calls that end at a deadline, whatever the other side does.
 
-A read timeout starts anew with every byte, so a server that dribbles its answer holds a caller for ever. Here a timer
-shuts the socket down when the time is over; the reading thread then sees a closed connection.
+A read timeout starts anew with every byte, a name server may not answer, a program may hang: so what can take long
+runs in a thread of its own, and the caller waits for it until the deadline and no longer. What is given up must not
+live on: the connection of a call is shut, and one that comes about too late sends nothing.
 """
 
 from __future__ import annotations
@@ -9,26 +10,138 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-_using = threading.local()  # .connection: the one that this thread's call uses
+Result = TypeVar("Result")
+
+_this_thread = threading.local()  # .call: the one that it makes
+
+
+class Overdue(Exception):
+    """The deadline came first."""
+
+
+class Task(Generic[Result]):
+    """Work that has begun in a thread; any number of threads may wait for it.
+
+    Attributes:
+        began: when, by `time.monotonic`.
+    """
+
+    def __init__(self, work: Callable[[], Result], name: str) -> None:
+        self.began = monotonic()
+        self._work = work
+        self._result: Result
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def result(self, until: float) -> Result:
+        """Wait for the work; returns or raises what it did.
+
+        Raises:
+            Overdue: it is not done at that moment.
+        """
+        self._thread.join(max(0.0, until - monotonic()))
+        if self._thread.is_alive():
+            raise Overdue
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def _run(self) -> None:
+        try:
+            self._result = self._work()
+        except BaseException as error:
+            self._error = error
+
+
+class Pools:
+    """The official client's connection pools for one cluster; its TLS, proxy and keep-alive settings hold."""
+
+    def __init__(self, configuration: Any) -> None:
+        from kubernetes.client.rest import RESTClientObject
+
+        configuration.connection_pool_maxsize = 32
+        self.manager: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
+        self.manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def get(
+        self, url: str, headers: Mapping[str, str], timeout: urllib3.Timeout, largest: int, until: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """One GET, not tried again and not redirected.
+
+        Args:
+            url: where.
+            headers: of the request.
+            timeout: to connect, and between two pieces of the answer.
+            largest: bytes of the answer that are read; one byte more tells that there was more.
+            until: the deadline, by `time.monotonic`.
+
+        Returns:
+            The status, the headers and the body.
+
+        Raises:
+            Overdue: the deadline came first.
+            urllib3.exceptions.HTTPError, OSError, ValueError: as urllib3 has it.
+        """
+        call = _Call()
+
+        def send() -> tuple[int, Mapping[str, str], bytes]:
+            _this_thread.call = call
+            response = self.manager.request(
+                "GET", url, headers=headers, timeout=timeout, retries=False, redirect=False, preload_content=False
+            )
+            try:
+                # Not `.data`: that reads without a bound.
+                body = response.read(largest + 1, decode_content=True)
+            except BaseException:
+                response.close()
+                raise
+            if len(body) > largest:
+                response.close()  # with an unread rest it cannot be used again
+            response.release_conn()
+            return response.status, response.headers, body
+
+        try:
+            return Task(send, "cluster-call").result(until)
+        except Overdue:
+            call.give_up()
+            raise
+
+    def clear(self) -> None:
+        """Close the connections."""
+        self.manager.clear()
+
+
+class _Call:
+    """A call and the connection that it uses."""
+
+    connection: Any = None
+    given_up = False
+
+    def give_up(self) -> None:
+        self.given_up = True
+        sock = getattr(self.connection, "sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Seen:
-    """Remembers which connection a call uses."""
-
-    def connect(self) -> None:
-        _using.connection = self
-        super().connect()  # type: ignore[misc]
+    """A connection that tells the call of this thread about itself."""
 
     def request(self, *arguments: Any, **options: Any) -> None:
-        _using.connection = self
+        call = _this_thread.call
+        call.connection = self
+        if call.given_up:  # nobody waits for the answer
+            raise TimeoutError
         super().request(*arguments, **options)  # type: ignore[misc]
 
 
@@ -46,43 +159,3 @@ class _HTTPPool(HTTPConnectionPool):
 
 class _HTTPSPool(HTTPSConnectionPool):
     ConnectionCls = _SeenHTTPS
-
-
-class GuardedPools:
-    """The official client's pools for one cluster, with deadlines."""
-
-    def __init__(self, manager: urllib3.PoolManager) -> None:
-        self.manager = manager
-        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-
-    @contextlib.contextmanager
-    def until(self, when: float) -> Iterator[None]:
-        """End the call inside at a moment (`time.monotonic`) by closing its connection."""
-        _using.connection = None
-        call = _using.__dict__  # of this thread; the timer's thread has another
-        timer = threading.Timer(max(0.0, when - monotonic()), lambda: _shut(call.get("connection")))
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def clear(self) -> None:
-        """Close the connections."""
-        self.manager.clear()
-
-
-def guarded_pools(configuration: Any) -> GuardedPools:
-    """Make the pools from the official client's configuration: its TLS, proxy and keep-alive settings hold."""
-    from kubernetes.client.rest import RESTClientObject
-
-    configuration.connection_pool_maxsize = 32
-    return GuardedPools(RESTClientObject(configuration).pool_manager)
-
-
-def _shut(connection: Any) -> None:
-    sock = getattr(connection, "sock", None)
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)

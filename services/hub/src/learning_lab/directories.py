@@ -116,7 +116,7 @@ def _resolve(choice: str, grants: Grants) -> Directory:
         path = f"/{folded}" if choice.startswith("/") else _path_by_name(folded, choice, grants)
         nearest = grants.nearest(path)
         if nearest is None:
-            raise _refusal(choice, grants, "unknown", "Choose one of the list, or type its name.")
+            raise _refusal(choice, grants, "unknown", "")
         if nearest.problem is not None:
             raise _refusal(choice, grants, "disabled", nearest.problem)
         path = canonical_path(path, grants.roots)  # a folder below may make it too long
@@ -142,7 +142,7 @@ def _path_by_name(folded: str, choice: str, grants: Grants) -> str:
     alike = tuple(entry.name for entry in grants.usable if name_key(entry.path).endswith(f"/{first}"))
     if len(alike) > 1:
         raise _ambiguous(choice, alike, grants)
-    raise _refusal(choice, grants, "unknown", "Choose one of the list, or type its name.")
+    raise _refusal(choice, grants, "unknown", "")
 
 
 def _ambiguous(choice: str, meant: tuple[str, ...], grants: Grants) -> NotGranted:
@@ -152,7 +152,9 @@ def _ambiguous(choice: str, meant: tuple[str, ...], grants: Grants) -> NotGrante
 def _refusal(choice: str, grants: Grants, kind: Kind, why: str) -> NotGranted:
     wrong = {"disabled": "cannot be opened.", "ambiguous": "could be more than one of your directories."}
     shown = clean(choice, _LONGEST_ECHO) or "That"
-    return NotGranted(f'"{shown}" {wrong.get(kind, "is not one of your directories.")} {why}', _names(grants), kind)
+    return NotGranted(
+        f'"{shown}" {wrong.get(kind, "is not one of your directories.")} {why}'.rstrip(), _names(grants), kind
+    )
 
 
 def _names(grants: Grants) -> tuple[str, ...]:

@@ -1,0 +1,93 @@
+"""From an API server's answer to a namespace, or to the error that it stands for. Pure.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/; an error's body is a Status object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import AccessDenied, ClusterUnavailable, NamespaceNotFound
+from .reader import Namespace
+
+THE_LIST = "the list of namespaces"
+
+
+def read_answer(
+    status: int, headers: Mapping[str, str], body: bytes, what: str, host: str, largest: int
+) -> dict[str, Any]:
+    """Turn an HTTP answer into its JSON object, or into the error that it stands for.
+
+    Args:
+        status: the HTTP status.
+        headers: for Retry-After.
+        body: no more than one byte above `largest`.
+        what: was asked for, for messages.
+        host: was asked, for messages.
+        largest: bytes that are taken.
+
+    Raises:
+        NamespaceNotFound, AccessDenied, ClusterUnavailable: see `errors`.
+    """
+    if status in {401, 403}:
+        whose = "does not know who asks (401)" if status == 401 else "does not let this account read it (403)"
+        raise AccessDenied(
+            f"{host} {whose}: {what}. Check the token, certificate or exec plugin, and the ClusterRole with the verb"
+            " get on namespaces."
+        )
+    answer = _json_object(body) if len(body) <= largest else None
+    if status == 404 and what != THE_LIST and answer is not None and answer.get("kind") == "Status":
+        raise NamespaceNotFound(f"There is no {what} in the cluster at {host}. Create and mark it first.")
+    if status != 200:
+        # A 404 that is no Status object is not an API server's: nothing is known about the namespace.
+        raise ClusterUnavailable(
+            f"{host} answered {status} when asked for {what}. Try again later; if it stays, check that it is an API"
+            " server.",
+            _retry_after(headers),
+        )
+    if len(body) > largest:
+        raise ClusterUnavailable(
+            f"The answer of {host} for {what} is larger than {largest} bytes. Check that it is an API server."
+        )
+    if answer is None:
+        raise ClusterUnavailable(
+            f"The answer of {host} for {what} is cut off or no JSON object. Check that it is an API server."
+        )
+    return answer
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def to_namespace(item: Any) -> Namespace:
+    """Take the metadata from a namespace's JSON object.
+
+    Raises:
+        ClusterUnavailable: it is none.
+    """
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise ClusterUnavailable(
+            "The cluster answered with something that is no namespace. Check that it is an API server."
+        )
+    return Namespace(metadata["name"], _texts(metadata.get("labels")), _texts(metadata.get("annotations")))
+
+
+def _texts(values: Any) -> dict[str, str]:
+    if not isinstance(values, dict):
+        return {}
+    return {key: value for key, value in values.items() if isinstance(value, str)}
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    with contextlib.suppress(KeyError, ValueError):
+        return max(0.0, min(float(headers["Retry-After"]), 3600.0))
+    return None

@@ -1,0 +1,224 @@
+"""Where a cluster is and how to be let in: from a pod's service account, or from a kubeconfig.
+
+Rules kept here:
+- the official client reads the kubeconfig (files, client certificates, exec plugins) and brings the connection pool;
+  its generated API classes and models are not used, importing them costs more than the call;
+- a token goes to an https: server, or to this machine, and nowhere else;
+- a proxy of the environment is not asked for this machine; a kubeconfig's own `proxy-url` always holds;
+- what is wrong with the files is a `NotConfigured`, and no token gets into a message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .deadline import Pools
+from .errors import AnnotationError, NotConfigured
+
+LARGEST_KUBECONFIG = 2**20  # bytes
+
+# What an Authorization header may hold; http.client would quote any other value in its exception.
+_HEADER = re.compile(r"[!-~]+( [!-~]+)?")
+
+_log = logging.getLogger(__name__)
+
+
+class Access:
+    """A cluster and the way in.
+
+    Args:
+        source: what names it, for messages.
+        configuration: the official client's, with no other proxy than the kubeconfig's own.
+        token: gives the value of the Authorization header, or None.
+
+    Attributes:
+        host: scheme, name and port, without a slash at its end.
+        pools: the connections.
+
+    Raises:
+        NotConfigured: the address, the CA or the client certificate cannot be used.
+    """
+
+    def __init__(self, source: str, configuration: Any, token: Callable[[], str | None]) -> None:
+        self._source = source
+        self._token = token
+        self.host, local = _address(source, configuration.host)
+        if configuration.proxy is None and not local:
+            configuration.proxy = type(configuration)(host=self.host).proxy  # of the environment
+        if not configuration.verify_ssl:
+            _log.warning("The certificate of %s is not checked (insecure-skip-tls-verify).", self.host)
+        _check_certificates(source, configuration)
+        try:
+            self.pools = Pools(configuration)
+        except Exception as error:  # of a proxy's address, above all
+            raise NotConfigured(
+                f"The proxy or the connection that {source} asks for cannot be used ({type(error).__name__}). Mend it."
+            ) from None
+        self.has_certificate = bool(configuration.cert_file)
+
+    def authorization(self) -> dict[str, str]:
+        """The header of a request, read anew.
+
+        Raises:
+            NotConfigured: there is a token and it cannot be read or sent.
+        """
+        value = self._token()
+        if not value:
+            return {}
+        if not _HEADER.fullmatch(value):
+            raise NotConfigured(
+                f"The token of {self._source} has characters that no token has, a line break perhaps. Write it anew."
+            )
+        return {"Authorization": value}
+
+
+def from_service_account(directory: Path) -> Access:
+    """The way in of a pod.
+
+    Raises:
+        NotConfigured: the files or the address are not there or cannot be used.
+    """
+    from kubernetes.client import Configuration
+
+    configuration = Configuration()
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    configuration.host = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    configuration.proxy = None
+    configuration.ssl_ca_cert = str(directory / "ca.crt")
+
+    def token() -> str:
+        # Read each time: the kubelet changes it about every hour, and it is a few hundred bytes of memory.
+        try:
+            return f"Bearer {(directory / 'token').read_text().strip()}"
+        except (OSError, UnicodeError) as error:
+            raise NotConfigured(
+                f"The service account's token {directory / 'token'} cannot be read"
+                f" ({getattr(error, 'strerror', None) or 'it is no text'}). Check the pod's projected volume."
+            ) from None
+
+    return Access("the service account", configuration, token)
+
+
+def from_kubeconfig(kubeconfig: Path | None, context: str | None) -> Access:
+    """The way in that a kubeconfig has.
+
+    An exec plugin runs here, as long as it likes: call this in a thread.
+
+    Args:
+        kubeconfig: the file; None for ``KUBECONFIG`` (what is not there is passed over), else ``~/.kube/config``.
+        context: its name; None for the current one.
+
+    Raises:
+        NotConfigured: there is none, or it cannot be used.
+    """
+    import yaml
+    from kubernetes.client import Configuration
+    from kubernetes.config import ConfigException
+    from kubernetes.config.kube_config import load_kube_config
+
+    named = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or "~/.kube/config"
+    source = f"the kubeconfig {named}"
+    configuration = Configuration()
+    configuration.host = ""  # not http://localhost when the cluster has no server
+    configuration.proxy = None
+    try:
+        files = _files(named)
+        load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=os.pathsep.join(map(str, files)),
+            context=context or _current_context(files),
+            client_configuration=configuration,
+            persist_config=False,
+        )
+    except AnnotationError:
+        raise
+    except OSError as error:
+        raise NotConfigured(
+            f"The kubeconfig {named} cannot be read: {error.strerror or error}. Check its files."
+        ) from None
+    except ConfigException as error:
+        raise NotConfigured(
+            f"The kubeconfig {named} cannot be used: {_first_line(error)}. Mend it, or name another."
+        ) from None
+    except yaml.YAMLError:
+        raise NotConfigured(f"The kubeconfig {named} is not valid YAML. Mend it, or name another one.") from None
+    except Exception as error:
+        raise NotConfigured(
+            f"The kubeconfig {named} has an unexpected shape ({type(error).__name__}). Mend it."
+        ) from None
+    # Not the client's own refreshing: that runs the plugin without a deadline. An ended token is a 401, and the
+    # reader then comes here again.
+    value = configuration.api_key.get("BearerToken")
+    return Access(source, configuration, lambda: value)
+
+
+def _files(named: str) -> list[Path]:
+    try:
+        files = [Path(part).expanduser() for part in named.split(os.pathsep) if part]
+    except RuntimeError:  # no home directory
+        files = []
+    there = [file for file in files if file.is_file()]
+    if not there:
+        raise NotConfigured(
+            f"There is no kubeconfig ({named}) and this is no pod with a service account. Set KUBECONFIG."
+        )
+    for file in there:
+        if file.stat().st_size > LARGEST_KUBECONFIG:
+            raise NotConfigured(f"{file} is larger than {LARGEST_KUBECONFIG} bytes; it is no kubeconfig.")
+    return there
+
+
+def _current_context(files: list[Path]) -> str | None:
+    """The one of the first file that has one, as kubectl takes it; the official client takes the last."""
+    import yaml
+
+    for file in files if len(files) > 1 else []:
+        content = yaml.safe_load(file.read_text())
+        if isinstance(content, dict) and content.get("current-context"):
+            return str(content["current-context"])
+    return None
+
+
+def _address(source: str, server: str) -> tuple[str, bool]:
+    """The address as it is used, and whether it is this machine."""
+    try:
+        parts = urlsplit(server)
+        host = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0) and parts.username is None
+    except ValueError:
+        usable = False
+    if not usable:  # not shown: a password may be in it
+        raise NotConfigured(
+            f"The server that {source} names is no address like https://name:6443 (a user or password in it is not"
+            " taken). Mend it."
+        )
+    local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if parts.scheme != "https" and not (parts.scheme == "http" and local):
+        raise NotConfigured(f"The server {host} of {source} is not https:, so no token is sent there. Mend it.")
+    return host, local
+
+
+def _check_certificates(source: str, configuration: Any) -> None:
+    """Load the files once, to tell a wrong file from a wrong server; urllib3 loads them for each connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if configuration.ssl_ca_cert:
+            context.load_verify_locations(configuration.ssl_ca_cert)
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file or None, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise NotConfigured(
+            f"The CA or client certificate of {source} cannot be used: {getattr(error, 'strerror', None) or error}."
+            " Check its files."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    # The client shows where a key is missing with all that is beside it, tokens too: in braces.
+    return str(error).partition("{")[0].partition("\n")[0].strip(" /.")[:200] or type(error).__name__
