@@ -7,18 +7,22 @@ PYTEST := $(SANDBOX) $(VENV)/python -m pytest
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-code test-browser lint fmt bench screenshots clean
+.PHONY: help python setup run test test-code test-browser lint fmt bench screenshots clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Install what the lab needs into this checkout
+setup: python ## Install what the lab needs into this checkout
 	@$(PYTHON) tools/setup.py
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON). Install Python 3.11 or newer (Debian, Ubuntu:" \
+	"sudo apt-get install python3 python3-venv), or name the one you have: make PYTHON=python3.12 ..." >&2; exit 1; }
 
 run: setup ## Serve the lab on this machine: http://127.0.0.1:8000 (PORT=... for another port)
 	@exec $(VENV)/python services/hub/emulation/run.py
 
-test: ## Check and test everything, in the browser too (ARGS=... for a part: make test ARGS="services/hub -k switch")
+test: python ## Check and test everything, in the browser too (ARGS=... for a part: make test ARGS="services/hub -k switch")
 	@$(PYTHON) tools/setup.py --browser
 	@$(MAKE) --no-print-directory lint
 ifdef ARGS

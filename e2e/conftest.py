@@ -21,6 +21,7 @@ from visitor import EmbeddedSite, Visitor
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-software-rasterizer",  # nothing here draws in 3D, and doing it in software takes a core
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
 import shutil
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +117,27 @@ class EmbeddedSite:
         self._modes.append((Path(path), status.st_mode & 0o7777))
         os.chown(path, 0, status.st_gid)
         Path(path).chmod(0o700)
+
+    @contextlib.contextmanager
+    def held(self, userid: str) -> Iterator[None]:
+        """Hold the user's server where it is in its start."""
+        pid = self._wait_for_server(pwd.getpwnam(userid).pw_uid)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @staticmethod
+    def _wait_for_server(uid: int) -> int:
+        until = time.monotonic() + LAB_SECONDS
+        while time.monotonic() < until:
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    if process.stat().st_uid == uid and b"jupyterhub-singleuser" in (process / "cmdline").read_bytes():
+                        return int(process.name)
+            time.sleep(0.05)
+        raise AssertionError("no server was started")
 
     def log(self) -> str:
         """What a failure's reader wants to see."""

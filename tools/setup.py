@@ -32,6 +32,7 @@ def main():
     parser.add_argument("--browser", action="store_true", help="also make sure that there is a Chromium")
     browser = parser.parse_args().browser
     os.chdir(ROOT)
+    os.umask(0o022)  # the people of the lab run what is installed here
     os.makedirs(TOOLS, exist_ok=True)
     trust_system_certificates()
     uv = find_uv() or install_uv()
@@ -64,7 +65,9 @@ def install_uv():
     """uv from the package index, in an environment of its own below .tools."""
     if sys.version_info < OLDEST_PYTHON:
         for newer in filter(None, map(shutil.which, NEWER_PYTHONS)):
-            os.execv(newer, [newer] + sys.argv)
+            # pyenv has commands of Pythons that it does not run here.
+            if subprocess.run([newer, "-c", ""], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+                os.execv(newer, [newer] + sys.argv)
         stop(
             "Python 3.11 or newer is needed, and this is {}.{}.".format(*sys.version_info[:2]),
             "Install one (Debian 12, Ubuntu 24.04 and newer have it: sudo apt-get install python3 python3-venv),",
@@ -91,7 +94,8 @@ def sync(uv):
     """The locked packages into .venv; uv itself sees whether there is anything to do."""
     if not os.path.exists(VENV):
         say("Python packages, as uv.lock has them")
-    command = [uv, "sync", "--locked", "--quiet"]
+    # Compiled here: the people of the lab may not write here, and Python would compile for them at every start.
+    command = [uv, "sync", "--locked", "--quiet", "--compile-bytecode"]
     if sys.version_info >= OLDEST_PYTHON and not os.path.exists(VENV):
         command += ["--python", sys.executable]
     run(command, "The Python packages could not be installed. Is the package index reachable?")

@@ -6,7 +6,7 @@ import doctest
 import re
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import k8s_annotations.names
@@ -14,28 +14,9 @@ from k8s_annotations import InvalidUserId, namespace_name
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
-thorough = settings(
-    max_examples=10_000,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-
-# Close to each other and to what is a label: where two user ids could meet.
-near = st.text(alphabet="ab1-_.AB äß", min_size=1, max_size=6)
-anything = st.text(min_size=1, max_size=70)
-labels = st.from_regex(LABEL, fullmatch=True)
-
-
-def accepted(userid: str) -> bool:
-    try:
-        namespace_name(userid)
-    except InvalidUserId:
-        return False
-    return True
-
-
-userids = st.one_of(near, anything, labels).filter(accepted)
+# Close to each other and to what is a label: where two user ids could meet; and anything at all.
+near = st.text(alphabet="ab1-_.AB äß", max_size=5)
+userids = st.one_of(near, near, near, st.text(max_size=12))
 
 
 def test_the_examples_of_the_documentation_are_true() -> None:
@@ -54,7 +35,7 @@ def test_the_examples_of_the_documentation_are_true() -> None:
         ("j-doe", "j-doe"),
         ("a--b", "a--b"),
         ("x" * 63, "x" * 63),
-        ("J.Doe", "j-doe---4w46ylowzeemgxg6"),
+        ("J.Doe", "j-doe---mjuincwb2bjzqgfu"),
         ("j.doe", "j-doe---"),
         ("j_doe", "j-doe---"),
         ("J_Doe", "j-doe---"),
@@ -103,38 +84,22 @@ def test_a_text_that_is_no_user_id_is_refused_and_safe_to_show(userid: str) -> N
     assert len(str(caught.value)) < 300
 
 
-@thorough
-@given(userids)
-@example("x" * 63)
-@example("a---b")
-def test_a_name_is_always_a_label_and_always_the_same(userid: str) -> None:
-    name = namespace_name(userid)
-    assert LABEL.fullmatch(name)
-    assert namespace_name(userid) == name
-
-
-@thorough
+@settings(max_examples=10_000, deadline=None, database=None)
 @given(userids, userids)
 @example("J.Doe", "j.doe")
 @example("j_doe", "j.doe")
 @example("x" * 64, "x" * 65)
+@example("x" * 63, "x" * 64)
+@example("a---b", "a-b")
 @example("ß", "ss")
 @example("é", "e\u0301")
-def test_two_user_ids_never_share_a_namespace(one: str, other: str) -> None:
-    assert (namespace_name(one) == namespace_name(other)) == (one == other)
-
-
-@thorough
-@given(userids)
-def test_nobody_can_be_called_like_another_ones_slug(userid: str) -> None:
-    name = namespace_name(userid)
-    assert (namespace_name(name) == name) == (name == userid)
-
-
-@thorough
-@given(st.text(max_size=300))
-def test_any_text_has_a_name_or_is_refused(userid: str) -> None:
+def test_two_user_ids_never_share_a_namespace_and_it_is_always_a_label(one: str, other: str) -> None:
     try:
-        assert LABEL.fullmatch(namespace_name(userid))
-    except InvalidUserId as error:
-        assert str(error).isprintable()
+        names = [namespace_name(one), namespace_name(other)]
+    except InvalidUserId:
+        return
+    assert (names[0] == names[1]) == (one == other)
+    for userid, name in zip((one, other), names, strict=True):
+        assert LABEL.fullmatch(name)
+        # Nobody can be called like another one's slug: a slug is no name of itself.
+        assert (namespace_name(name) == name) == (name == userid)

@@ -63,11 +63,18 @@ def _write_accounts(etc: Path, people: Iterable[company.Person]) -> None:
     }
     for name, lines in files.items():
         path = etc / name
-        ours = {line.partition(":")[0] for line in lines}
+        # Who has one of our names or ids already gives way: an id with two names would show the other one.
+        ours = {key for line in lines for key in _keys(name, line)}
         there = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in there if line.partition(":")[0] not in ours]
+        kept = [line for line in there if ours.isdisjoint(_keys(name, line))]
         path.write_text("\n".join([*kept, *lines]) + "\n")
         path.chmod(0o600 if name == "shadow" else 0o644)
+
+
+def _keys(file: str, line: str) -> set[tuple[str, str]]:
+    """What must be unique in an account file: the name, and the id where the file has one."""
+    name, _, number = (*line.split(":"), "", "", "")[:3]
+    return {("name", name)} | ({("id", number)} if file != "shadow" and number else set())
 
 
 def _shadow_line(person: company.Person) -> str:

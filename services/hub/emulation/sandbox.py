@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(__doc__)
     try:
         _check_machine()
+        _check_readable()
         mapped = os.geteuid() != 0
         if mapped:
             subordinate.enter_user_namespace()
@@ -97,6 +98,25 @@ def _check_machine() -> None:
         raise Cannot(f"root may not mount here (no CAP_SYS_ADMIN: a container?). {OTHER_WAY}")
 
 
+def _check_readable() -> None:
+    """The people's servers run from the checkout with this Python: they must be able to read both."""
+    places = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)}
+    for path, bits, change in (
+        *((place, 0o5, f"chmod -R o+rX {place}") for place in places),
+        (Path(__file__), 0o4, f"chmod -R o+rX {CHECKOUT}"),  # one file tells of the umask of all
+        # In a private directory the way to it is made anew, open to all.
+        *(
+            (each, 0o1, f"chmod o+x {each}")
+            for place in places
+            if PRIVATE.isdisjoint(place.parts[1:2])
+            for each in place.parents
+        ),
+    ):
+        mode = path.stat().st_mode & 0o7777
+        if mode & bits != bits:
+            raise Cannot(f"the people of the lab may not read {path} (its mode is {mode:04o}). Let them: {change}")
+
+
 def _capable(number: int) -> bool:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
@@ -107,6 +127,7 @@ def _capable(number: int) -> bool:
 def _build_root(*, mapped: bool) -> None:
     """Put a private root in place of the machine's."""
     here = Path.cwd()
+    network = _network_files()
     umask = os.umask(0o022)  # people must get through the directories that are made here
     syscalls.make_private()
     # Held open: what is mounted below may cover them.
@@ -131,7 +152,7 @@ def _build_root(*, mapped: bool) -> None:
     for name, mode in modes.items():
         (MOUNTPOINT / name).mkdir()
         (MOUNTPOINT / name).chmod(mode)
-    _make_etc(descriptors["etc"], mapped=mapped)
+    _make_etc(descriptors["etc"], network, mapped=mapped)
     for path, descriptor in kept.items():
         target = MOUNTPOINT / path.relative_to("/")
         if not target.exists():
@@ -166,15 +187,27 @@ def _kept_paths() -> list[Path]:
     return [CHECKOUT, *sorted(path for path in prefixes if not path.is_relative_to(CHECKOUT))]
 
 
-def _make_etc(machine: int, *, mapped: bool) -> None:
+def _network_files() -> dict[str, bytes]:
+    """What /etc says about the network. It may be links into /run or /mnt, or mounts, that are not in the sandbox."""
+    found = {}
+    for name in ("resolv.conf", "hosts", "hostname"):
+        with contextlib.suppress(OSError):
+            found[name] = Path("/etc", name).read_bytes()
+    return found
+
+
+def _make_etc(machine: int, network: dict[str, bytes], *, mapped: bool) -> None:
     """The machine's /etc with the company's accounts over it: an overlay, or a copy where overlays are refused."""
     upper, work, target = (MOUNTPOINT / name for name in (f"{BEHIND}/etc", f"{BEHIND}/work", "etc"))
     for path in (upper, work, target):
         path.mkdir()
     lower = f"/proc/self/fd/{machine}"
-    for name in ("passwd", "group", "shadow"):
+    # Not shadow: the passwords of the machine's own people are real ones, and open nothing here.
+    for name in ("passwd", "group"):
         with contextlib.suppress(PermissionError, FileNotFoundError):
             shutil.copyfile(f"{lower}/{name}", upper / name)
+    for name, content in network.items():
+        (upper / name).write_bytes(content)
     # Only files: a directory service of the developer's own machine has no part in this.
     (upper / "nsswitch.conf").write_text("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
     extra = os.environ.get("LAB_EXTRA_USERS") or "0"
@@ -186,10 +219,14 @@ def _make_etc(machine: int, *, mapped: bool) -> None:
         syscalls.mount("overlay", target, "overlay", options=options)
     except Cannot:
         # Refused over something that is mounted below /etc, as in a container, and by old kernels.
-        def skip_unreadable(directory: str, names: list[str]) -> list[str]:
-            return [name for name in names if not os.access(f"{directory}/{name}", os.R_OK)]
+        ours = {path.name for path in upper.iterdir() if path.is_file()}
 
-        shutil.copytree("/etc", target, symlinks=True, dirs_exist_ok=True, ignore=skip_unreadable)
+        def skip(directory: str, names: list[str]) -> list[str]:
+            # Ours are not copied first: one that is a link would be written through, out of the sandbox.
+            top = ours if directory == "/etc" else set()
+            return [name for name in names if name in top or not os.access(f"{directory}/{name}", os.R_OK)]
+
+        shutil.copytree("/etc", target, symlinks=True, dirs_exist_ok=True, ignore=skip)
         shutil.copytree(upper, target, symlinks=True, dirs_exist_ok=True)
     target.chmod(0o755)
 
@@ -197,6 +234,9 @@ def _make_etc(machine: int, *, mapped: bool) -> None:
 def _environment() -> dict[str, str]:
     environment = {**os.environ, "HOME": "/root", "USER": "root", "LOGNAME": "root"}
     environment.setdefault("PLAYWRIGHT_BROWSERS_PATH", str(_browsers()))
+    for name in ("TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        if not os.path.isdir(environment.get(name, "/")):  # noqa: PTH112  it never raises
+            del environment[name]  # it was in a private directory; programs have a default
     return environment
 
 

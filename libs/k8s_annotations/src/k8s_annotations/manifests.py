@@ -2,18 +2,20 @@
 
 Rules kept here:
 - the file holds what ``kubectl apply -f`` takes: documents of kind Namespace, or a List of them; JSON too;
-- it is read again when its time, size or inode changes; nothing older than the file is ever served;
+- it is read again when its times, size or inode change, and as long as it is so new that a change could leave them as
+  they are; nothing older than the file is ever served;
 - a file that cannot be opened is a wrong configuration (`NotConfigured`); one that cannot be parsed, for instance
-  because it is half written, is a cluster that does not answer (`ClusterUnavailable`).
+  because it is half written (an empty one tells of nobody), is a cluster that does not answer (`ClusterUnavailable`).
 """
 
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any
 
 import yaml
@@ -23,6 +25,10 @@ from .reader import Namespace
 
 LARGEST_FILE = 64 * 2**20  # bytes: 10,000 namespaces with 6 KiB of annotations
 
+DEEPEST = 50  # levels; PyYAML's composer recurses on the C stack, and the process would end
+TICK = 100_000_000  # nanoseconds within which a file system may give two changes the same time
+
+_EQUALITY = re.compile(r"([^\s=!()]+)\s*==?\s*([^\s=!()]*)")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -36,7 +42,7 @@ class ManifestReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._version: tuple[int, int, int] | None = None
+        self._version: tuple[int, ...] | None = None
         self._looked = -math.inf  # when, by `time.monotonic`
         self._namespaces: dict[str, Namespace] = {}
 
@@ -46,9 +52,12 @@ class ManifestReader:
         Raises:
             NamespaceNotFound: the file has none of that name.
             NotConfigured: the file cannot be opened.
-            ClusterUnavailable: the file cannot be parsed.
+            ClusterUnavailable: the file cannot be parsed, or has no namespaces at all.
         """
-        found = self._load().get(namespace)
+        namespaces = self._load()
+        if not namespaces:
+            raise ClusterUnavailable(f"{self._path} has no namespaces at all. If it is being written, try again.")
+        found = namespaces.get(namespace)
         if found is None:
             raise NamespaceNotFound(f"There is no namespace {namespace!r} in {self._path}. Add it there.")
         return found
@@ -58,10 +67,14 @@ class ManifestReader:
         return self._namespaces.get(namespace) if monotonic() - self._looked <= age else None
 
     def list(self, label_selector: str | None = None) -> Iterator[Namespace]:
-        """Read all namespaces, or those that a label selector of equalities ("a=b,c=d") matches."""
-        wanted = [part.partition("=")[::2] for part in (label_selector or "").split(",") if part]
+        """Read all namespaces, or those that a label selector of equalities ("a=b,c=d") matches.
+
+        Raises:
+            NotConfigured: the selector has something else in it; else as `read`.
+        """
+        wanted = _equalities(label_selector or "")
         for namespace in self._load().values():
-            if all(namespace.labels.get(key) == value for key, value in wanted):
+            if all(namespace.labels.get(key) == value for key, value in wanted.items()):
                 yield namespace
 
     def close(self) -> None:
@@ -69,10 +82,10 @@ class ManifestReader:
 
     def _load(self) -> dict[str, Namespace]:
         with self._lock:
-            looked = monotonic()
+            looked, now = monotonic(), time_ns()
             try:
                 status = self._path.stat()
-                version = (status.st_mtime_ns, status.st_size, status.st_ino)
+                version = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
                 if version == self._version:
                     self._looked = looked
                     return self._namespaces
@@ -88,8 +101,19 @@ class ManifestReader:
                 ) from None
             self._looked, self._version = -math.inf, None  # what cannot be parsed is not served from before
             self._namespaces = parse_manifests(text, str(self._path))
-            self._looked, self._version = looked, version
+            settled = now - max(status.st_mtime_ns, status.st_ctime_ns) > TICK
+            self._looked, self._version = looked, version if settled else None
             return self._namespaces
+
+
+def _equalities(selector: str) -> dict[str, str]:
+    wanted = {}
+    for part in filter(None, selector.split(",")):
+        found = _EQUALITY.fullmatch(part.strip())
+        if found is None:
+            raise NotConfigured(f"A file of namespaces takes label selectors like a=b,c=d only, not {part[:80]!r}.")
+        wanted[found[1]] = found[2]
+    return wanted
 
 
 def parse_manifests(text: bytes, source: str) -> dict[str, Namespace]:
@@ -121,8 +145,7 @@ def parse_manifests(text: bytes, source: str) -> dict[str, Namespace]:
 
 def _items(text: bytes, source: str) -> Iterator[dict[str, Any]]:
     try:
-        if b"\n" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
-            raise ClusterUnavailable(f"{source} has YAML aliases, which are not taken here. Write the values out.")
+        _check_events(text, source)
         documents = list(yaml.load_all(text, Loader=_Loader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -136,6 +159,19 @@ def _items(text: bytes, source: str) -> Iterator[dict[str, Any]]:
         for item in listed if isinstance(listed, list) else []:
             if isinstance(item, dict) and item.get("kind") == "Namespace":
                 yield item
+
+
+def _check_events(text: bytes, source: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ClusterUnavailable(f"{source} has YAML aliases, which are not taken here. Write the values out.")
+        if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            depth += 1
+            if depth > DEEPEST:
+                raise ClusterUnavailable(f"{source} is nested deeper than {DEEPEST} levels. Mend the file.")
+        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+            depth -= 1
 
 
 def _texts(metadata: dict[str, Any], field: str, name: str, source: str) -> dict[str, str]:

@@ -11,9 +11,11 @@ in 80 bits of BLAKE2b. ``J.Doe`` and ``j.doe`` are two people.
 >>> namespace_name("alice")
 'alice'
 >>> namespace_name("J.Doe")
-'j-doe---tpxl6ixinnrrs7ui'
+'j-doe---mjuincwb2bjzqgfu'
 >>> namespace_name("j_doe")
-'j-doe---x7gkcurn5nvwjbre'
+'j-doe---kc2eac47aw36ayzr'
+>>> namespace_name("x" * 64)
+'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx---cipwb35zu6uh2hyf'
 """
 
 from __future__ import annotations

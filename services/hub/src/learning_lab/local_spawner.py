@@ -37,11 +37,6 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
         # The one beside this Python: PATH may name another installation.
         return [str(Path(sys.executable).with_name("jupyterhub-singleuser"))]
 
-    @default("args")
-    def _args_default(self) -> list[str]:
-        # No question about news from the internet in a company's lab, and nothing asked of it.
-        return ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-
     @default("default_url")
     def _default_url_default(self) -> str:
         return "/lab"

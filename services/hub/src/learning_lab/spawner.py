@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter
@@ -36,6 +38,7 @@ STARTS = Counter(
     ["outcome"],
 )
 
+_JUPYTER_CONFIG = str(Path(__file__).with_name("jupyter"))
 _OWN = "learning_lab"  # our key in the spawner's state
 
 
@@ -241,6 +244,8 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         env["JUPYTERHUB_ROOT_DIR"] = chosen.real
         # JupyterLab keeps open tabs by user; without this the tabs of one directory show up in the next.
         env["JUPYTERLAB_WORKSPACES_DIR"] = f"{chosen.home}/.jupyter/lab/workspaces-{mark}"
+        # Lab asks everybody whether it may fetch news from the internet; here it does not ask.
+        env["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [env.get("JUPYTER_CONFIG_PATH"), _JUPYTER_CONFIG]))
         return env
 
     # --- State that outlives a server -----------------------------------------------------------------------------
