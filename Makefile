@@ -7,7 +7,7 @@ PYTEST := $(SANDBOX) $(VENV)/python -m pytest
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup run test test-code test-browser lint fmt bench screenshots clean
+.PHONY: help python setup run test test-code test-browser lint fmt docs bench screenshots clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ lint: setup ## Format, rules, types, direction of imports, templates
 fmt: setup ## Format the code
 	$(VENV)/ruff check --fix --quiet .
 	$(VENV)/ruff format --quiet .
+
+docs: setup ## Write the pages of the documentation that are made from the code
+	@$(VENV)/python tools/settings_reference.py
 
 bench: setup ## Measure against plain JupyterHub (ARGS=... for one of them)
 	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/run.py $(ARGS)

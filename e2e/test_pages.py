@@ -76,7 +76,7 @@ def test_refused_choice(visitor: Callable[..., Visitor], scheme: str) -> None:
 def test_an_empty_list(visitor: Callable[..., Visitor], site: EmbeddedSite, scheme: str) -> None:
     site.grant("carol", [])
     carol = visitor("carol", color_scheme=scheme)
-    expect(carol.page.get_by_role("heading", name="There is nothing here to open yet")).to_be_visible()
+    expect(carol.page.get_by_role("heading", name="There is nothing to open right now")).to_be_visible()
     check(carol.page)
 
 

@@ -7,6 +7,7 @@ import gzip
 import json
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -217,6 +218,8 @@ def test_the_users_function_reads_the_kubeconfig_of_the_environment(
     monkeypatch.setattr(k8s_annotations.cluster, "_reader", None)
     monkeypatch.setenv("KUBECONFIG", str(config(tmp_path, server, authority, {"token": TOKEN})))
     assert get_namespace_annotations("alice")["learning-lab.dev/userid"] == "alice"
+    with pytest.raises(NamespaceNotFound):
+        get_namespace_annotations("alice", prefix="another.lab")  # not marked by that prefix: not theirs
 
 
 def test_the_kubeconfig_at_home_is_the_default(server: Server, authority: Authority, tmp_path: Path) -> None:
@@ -395,6 +398,57 @@ def test_a_client_certificate_that_is_not_there_is_a_wrong_configuration(
     fails(lambda: quick(file=file).read("alice"), NotConfigured)
 
 
+def test_certificates_of_the_kubeconfig_are_written_out_again_when_their_files_were_cleaned_away(
+    server: Server, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import base64
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    files = authority.issue("an admin with data")
+    user = {
+        f"client-{part}-data": base64.b64encode(file.read_bytes()).decode()
+        for part, file in zip(("certificate", "key"), files, strict=True)
+    }
+    reader = quick(file=config(tmp_path, server, authority, user))
+    reader.read("alice")
+    for written in tmp_path.glob("tmp*"):
+        written.unlink()
+    server.drop_connections()
+    assert reader.read("alice").name == "alice"
+
+
+@pytest.mark.parametrize("skip", ["false", "no", "", 0, 1, None, []])
+def test_a_check_of_certificates_is_turned_off_by_true_only_and_not_by_what_python_takes_for_it(
+    server: Server, authority: Authority, tmp_path: Path, skip: Any
+) -> None:
+    unknown = Authority(tmp_path, "another CA").data
+    cluster = {"certificate-authority-data": unknown, "insecure-skip-tls-verify": skip}
+    file = kubeconfig(tmp_path / "config", server.url, {"token": TOKEN}, cluster=cluster)
+    fails(lambda: quick(file=file).read("alice"), NotConfigured, "insecure-skip-tls-verify", "true or false")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("addition", "word"),
+    [
+        pytest.param(
+            "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 7))
+            + "users: [{name: test, user: {token: x, more: *a6}}]\n",
+            "aliases",
+            id="a bomb of aliases",
+        ),
+        pytest.param("preferences: " + "[" * 2000 + "]" * 2000 + "\n", "deeper", id="2,000 levels"),
+    ],
+)
+def test_a_kubeconfig_that_would_grow_is_refused_at_once(
+    server: Server, authority: Authority, tmp_path: Path, addition: str, word: str
+) -> None:
+    file = config(tmp_path, server, authority, {"token": TOKEN})
+    file.write_text(file.read_text().partition("users:")[0] + addition)
+    fails(lambda: quick(file=file).read("alice"), NotConfigured, word, str(file))
+
+
 def test_plain_http_to_this_machine_is_taken_as_kubectl_proxy_has_it(tmp_path: Path) -> None:
     with running() as server:
         file = kubeconfig(tmp_path / "config", server.url, {"token": TOKEN})
@@ -409,6 +463,20 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     assert quick(pod).read("alice").name == "alice"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.255.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost.", "LOCALHOST"])
+def test_this_machine_has_more_than_one_name_and_none_goes_to_a_proxy_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    with listening() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        file = kubeconfig(tmp_path / "config", f"https://{host}:1", {"token": TOKEN})
+        error = fails(lambda: quick(file=file, **HASTY).read("alice"), ClusterUnavailable)
+        assert "proxy" not in str(error)
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
 
 
 def test_a_proxy_of_the_kubeconfig_is_asked_for_this_machine_too(

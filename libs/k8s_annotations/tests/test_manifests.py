@@ -169,6 +169,15 @@ def test_what_cannot_be_parsed_is_a_cluster_that_does_not_answer(text: str, word
     assert str(caught.value).endswith(".")
 
 
+def test_a_name_that_is_there_twice_is_told_with_both_lines() -> None:
+    text = "kind: Namespace\nmetadata:\n  name: a\n---\nkind: List\nitems:\n- kind: Namespace\n  metadata: {name: a}\n"
+    with pytest.raises(ClusterUnavailable, match="'a' is there twice, in lines 3 and 8"):
+        names(text)
+    merged = "kind: Namespace\nmetadata: {<<: {name: a}}\n---\nkind: Namespace\nmetadata: {name: a}\n"
+    with pytest.raises(ClusterUnavailable, match="'a' is there twice\\. Remove"):
+        names(merged)
+
+
 def test_a_file_that_is_no_utf_8_is_a_cluster_that_does_not_answer() -> None:
     with pytest.raises(ClusterUnavailable, match="the file cannot be parsed"):
         parse_manifests(b"a: \xff\xfe\xfd", "the file")

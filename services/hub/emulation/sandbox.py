@@ -24,11 +24,10 @@ import sysconfig
 from pathlib import Path
 from typing import NoReturn
 
+import build
 import subordinate
 import syscalls
 from syscalls import OTHER_WAY, Cannot
-
-import build
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 MOUNTPOINT = Path("/mnt")  # any directory that is there: only this process sees what is mounted on it

@@ -37,6 +37,9 @@ class Person:
     def start(self, **fields: str) -> httpx.Response:
         return self.post("/hub/spawn", **fields)
 
+    def start_named(self, name: str, **fields: str) -> httpx.Response:
+        return self.post(f"/hub/spawn/{self.userid}/{name}", **fields)
+
     def api(self, method: str, path: str, **options: Any) -> httpx.Response:
         headers = {"X-XSRFToken": self.xsrf(), "Referer": f"{self.lab.url}/hub/home"}
         return self.http.request(method, f"/hub/api{path}", headers=headers, **options)

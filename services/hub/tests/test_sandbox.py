@@ -30,13 +30,14 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop to
 
 # Counts the signals that come until it is told to end, one line each.
 COUNTER = """
-import signal, sys, time
+import os, signal, sys, time
 def note(number, frame):
-    print(signal.Signals(number).name, flush=True)
+    # Not print: on a busy machine a signal comes while "ready" is being printed, and print in print is an error.
+    os.write(1, (signal.Signals(number).name + "\\n").encode())
 for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(each, note)
 signal.signal(signal.SIGUSR1, lambda *_: sys.exit(5))
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 while True:
     time.sleep(60)
 """

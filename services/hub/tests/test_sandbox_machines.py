@@ -37,7 +37,7 @@ needs_ids = pytest.mark.skipif(
 
 def on_machine(change: str, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a sandbox, on a machine that the shell script has changed first."""
-    script = f'set -e; {change}\nexec "$@"'
+    script = f'set -e; umask 022; {change}\nexec "$@"'
     return subprocess.run(
         [*SANDBOX, "sh", "-c", script, "sh", *command],
         cwd=PROJECT,
@@ -157,8 +157,8 @@ def test_a_variable_that_names_a_directory_that_is_there_is_kept() -> None:
     assert done.stdout == "/var\n"
 
 
-def copy_checkout(place: str) -> str:
-    return f"mkdir -p {place}; cp -r services k8s {place}; rm -rf {place}/services/hub/tests"
+def copy_checkout(place: str, umask: str = "022") -> str:
+    return f"umask {umask}; mkdir -p {place}; cp -r services k8s {place}; rm -rf {place}/services/hub/tests"
 
 
 def test_a_checkout_that_only_its_owner_may_read_gets_one_line_that_says_what_to_do() -> None:
@@ -172,15 +172,17 @@ def test_a_checkout_that_only_its_owner_may_read_gets_one_line_that_says_what_to
 
 
 def test_a_clone_made_with_a_careful_umask_gets_that_line_too() -> None:
-    change = f"umask 077; {copy_checkout('/tmp/clone')}; chmod 755 /tmp/clone"
+    change = f"{copy_checkout('/tmp/clone', '077')}; chmod 755 /tmp/clone"
     done = on_machine(change, sys.executable, "/tmp/clone/services/hub/emulation/sandbox.py", "--", "true")
     assert done.returncode == CANNOT
     assert done.stderr.endswith(" Let them: chmod -R o+rX /tmp/clone\n")
 
 
 def test_a_checkout_below_a_closed_home_works() -> None:
-    change = f"{copy_checkout('/home/dev/clone')}; echo secret > /home/dev/secret; chmod 700 /home/dev"
-    script = "ls -A /home/dev; cd /home/dev/clone && ls"
-    sandbox = [sys.executable, "/home/dev/clone/services/hub/emulation/sandbox.py", "--"]
+    change = (
+        f"{copy_checkout('/home/developer/clone')}; echo secret > /home/developer/secret; chmod 700 /home/developer"
+    )
+    script = "ls -A /home/developer; cd /home/developer/clone && ls"
+    sandbox = [sys.executable, "/home/developer/clone/services/hub/emulation/sandbox.py", "--"]
     done = on_machine(change, *sandbox, *AS_ALICE, "sh", "-c", script)
     assert done.stdout.split() == ["clone", "k8s", "services"], done.stderr

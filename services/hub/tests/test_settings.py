@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import settings_reference
 from traitlets.config import Config
 
 from embedded import HUB, NAMESPACES
@@ -115,6 +116,10 @@ def test_a_wrong_setting_stops_the_start_with_one_line(
     lines = [line for line in ended.stderr.splitlines() if "cannot start" in line]
     assert len(lines) == 1, ended.stderr
     assert says in lines[0]
+
+
+def test_the_reference_page_is_what_the_options_say() -> None:
+    assert settings_reference.PAGE.read_text() == settings_reference.page(), "run `make docs`"
 
 
 def test_every_option_has_a_help_text_and_an_environment_variable() -> None:

@@ -259,7 +259,7 @@ class ManyNames(RuleBasedStateMachine):
         for name, at in self.true.items():
             counted = sum(time > self.clock.now - 60.0 for time in at)
             assert self.failures.count(name) <= min(3, counted)
-            assert 0 <= self.failures.retry_after(name) <= 60.0
+            assert 0 <= self.failures.retry_after(name) <= 60.0 + 1e-6  # floats: the clock has been added to
 
 
 TestManyNames = ManyNames.TestCase

@@ -27,8 +27,7 @@ from urllib.parse import urlencode
 
 from .answers import THE_LIST, read_answer, to_namespace
 from .errors import ClusterUnavailable, NamespaceNotFound, NotConfigured
-from .names import namespace_name
-from .reader import Namespace
+from .reader import PREFIX, Namespace, user_namespace
 
 if TYPE_CHECKING:
     from .credentials import Access
@@ -128,6 +127,8 @@ class ClusterReader:
             try:
                 status, headers, body = self._send(access, path, largest, until)
             except _Dropped as error:
+                if error.outdated:
+                    self._forget(access)
                 if last_try:
                     raise ClusterUnavailable(
                         f"{access.host} closed the connection twice while {what} was read ({error}). Try again later."
@@ -164,6 +165,8 @@ class ClusterReader:
             ) from None
         except SSLError as error:
             cause = error.args[0] if error.args else error
+            if isinstance(cause, FileNotFoundError):
+                raise _Dropped("the file of the CA is gone", outdated=True) from None
             if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
                 raise _Dropped("TLS ended") from None
             raise ClusterUnavailable(
@@ -171,7 +174,8 @@ class ClusterReader:
                 " service account."
             ) from None
         except ProtocolError as error:
-            raise _Dropped(_reason(error)) from None
+            gone = any(isinstance(part, FileNotFoundError) for part in error.args)  # of the client's certificate
+            raise _Dropped(_reason(error), outdated=gone) from None
         except (HTTPError, OSError, ValueError) as error:
             raise ClusterUnavailable(
                 f"{access.host} cannot be reached: {_reason(error)}. Check that the cluster is up, and that nothing in"
@@ -226,6 +230,11 @@ class ClusterReader:
 class _Dropped(Exception):
     """The connection broke before there was an answer."""
 
+    def __init__(self, reason: str, *, outdated: bool = False) -> None:
+        super().__init__(reason)
+        # The client keeps certificates in temporary files; what cleans up /tmp takes them from who runs for weeks.
+        self.outdated = outdated
+
 
 def _reason(error: BaseException) -> str:
     """The innermost reason, which is the one that a person can act on."""
@@ -267,23 +276,25 @@ def get_ns_annotations(namespace: str) -> dict[str, str]:
     return dict(_default_reader().read(namespace).annotations)
 
 
-def get_namespace_annotations(userid: str) -> dict[str, str]:
+def get_namespace_annotations(userid: str, prefix: str = PREFIX) -> dict[str, str]:
     """The annotations of a user's namespace, by user id.
 
     In a pod the service account asks; elsewhere ``KUBECONFIG`` or ``~/.kube/config`` says where and as whom.
 
     Args:
         userid: the user id; `names.namespace_name` says which namespace is theirs.
+        prefix: of the label and the annotation that mark it as theirs.
 
     Returns:
         Annotation key to value.
 
     Raises:
         InvalidUserId: the text cannot be a user id.
+        NamespaceNotFound: there is none, or it is not marked as theirs: nobody gets that of ``kube-system``.
         AnnotationError: another kind, see `errors`.
 
     Example:
         >>> get_namespace_annotations("alice")["learning-lab.dev/userid"]   # doctest: +SKIP
         'alice'
     """
-    return get_ns_annotations(namespace_name(userid))
+    return dict(user_namespace(_default_reader(), userid, prefix).annotations)

@@ -5,11 +5,14 @@ Rules kept here:
   its generated API classes and models are not used, importing them costs more than the call;
 - a token goes to an https: server, or to this machine, and nowhere else;
 - a proxy of the environment is not asked for this machine; a kubeconfig's own `proxy-url` always holds;
+- a kubeconfig is checked before the client gets it: the client prints each user into a text, which a few aliases make
+  gigabytes, with the whole process at a stand; and it takes `insecure-skip-tls-verify: "false"` for true;
 - what is wrong with the files is a `NotConfigured`, and no token gets into a message.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import re
@@ -23,6 +26,7 @@ from .deadline import Pools
 from .errors import AnnotationError, NotConfigured
 
 LARGEST_KUBECONFIG = 2**20  # bytes
+DEEPEST = 50  # levels; PyYAML recurses
 
 # What an Authorization header may hold; http.client would quote any other value in its exception.
 _HEADER = re.compile(r"[!-~]+( [!-~]+)?")
@@ -130,9 +134,10 @@ def from_kubeconfig(kubeconfig: Path | None, context: str | None) -> Access:
     configuration.proxy = None
     try:
         files = _files(named)
+        contents = [_checked(file) for file in files]
         load_kube_config(  # type: ignore[no-untyped-call]
             config_file=os.pathsep.join(map(str, files)),
-            context=context or _current_context(files),
+            context=context or _current_context(contents),
             client_configuration=configuration,
             persist_config=False,
         )
@@ -174,12 +179,31 @@ def _files(named: str) -> list[Path]:
     return there
 
 
-def _current_context(files: list[Path]) -> str | None:
-    """The one of the first file that has one, as kubectl takes it; the official client takes the last."""
+def _checked(file: Path) -> Any:
+    """What is in a kubeconfig, when the client may read it."""
     import yaml
 
-    for file in files if len(files) > 1 else []:
-        content = yaml.safe_load(file.read_text())
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text, depth = file.read_bytes(), 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
+            what = "has YAML aliases" if depth <= DEEPEST else f"is nested deeper than {DEEPEST} levels"
+            raise NotConfigured(f"The kubeconfig {file} {what}. Write it out plainly.")
+    content = yaml.load(text, Loader=loader)  # noqa: S506  it is a safe one
+    for item in (content.get("clusters") or []) if isinstance(content, dict) else []:
+        cluster = item.get("cluster") if isinstance(item, dict) else None
+        if isinstance(cluster, dict) and not isinstance(cluster.get("insecure-skip-tls-verify", False), bool):
+            raise NotConfigured(
+                f"In the kubeconfig {file} an insecure-skip-tls-verify is neither true nor false, perhaps for its"
+                " quotes. Write true or false."
+            )
+    return content
+
+
+def _current_context(contents: list[Any]) -> str | None:
+    """The one of the first file that has one, as kubectl takes it; the official client takes the last."""
+    for content in contents if len(contents) > 1 else []:
         if isinstance(content, dict) and content.get("current-context"):
             return str(content["current-context"])
     return None
@@ -198,10 +222,20 @@ def _address(source: str, server: str) -> tuple[str, bool]:
             f"The server that {source} names is no address like https://name:6443 (a user or password in it is not"
             " taken). Mend it."
         )
-    local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    local = _is_this_machine(parts.hostname or "")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
         raise NotConfigured(f"The server {host} of {source} is not https:, so no token is sent there. Mend it.")
     return host, local
+
+
+def _is_this_machine(hostname: str) -> bool:
+    if hostname.rstrip(".") == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(hostname)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _check_certificates(source: str, configuration: Any) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from .errors import ClusterUnavailable, NamespaceNotFound, NotConfigured
+from .manifest_lines import located_namespaces
 from .reader import Namespace
 
 LARGEST_FILE = 64 * 2**20  # bytes: 10,000 namespaces with 6 KiB of annotations
@@ -136,7 +137,9 @@ def parse_manifests(text: bytes, source: str) -> dict[str, Namespace]:
             raise ClusterUnavailable(f"{source}: a Namespace has no metadata.name. Mend the file.")
         name = metadata["name"]
         if name in namespaces:
-            raise ClusterUnavailable(f"{source}: the namespace {name!r} is there twice. Remove one.")
+            lines = [str(found.line) for found in located_namespaces(text) if found.namespace.name == name]
+            where = f", in lines {' and '.join(lines[:2])}" if len(lines) > 1 else ""  # a merged name (<<) has none
+            raise ClusterUnavailable(f"{source}: the namespace {name!r} is there twice{where}. Remove one.")
         namespaces[name] = Namespace(
             name, _texts(metadata, "labels", name, source), _texts(metadata, "annotations", name, source)
         )
