@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from embedded import HUB, EmbeddedLab
 from person import Person, visible_text
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import settings_reference
 from traitlets.config import Config
 
+import settings_reference
 from embedded import HUB, NAMESPACES
 from learning_lab.config import load_settings
 from learning_lab.settings import LearningLab, SettingError, environment_settings

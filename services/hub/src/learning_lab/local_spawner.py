@@ -3,6 +3,7 @@
 Over JupyterHub's LocalProcessSpawner:
 - the account comes from the check before the start, which asked the name service in a child with a deadline, so a
   name service that hangs does not hold up the event loop here;
+- a process that ends is noticed at once;
 - umask 0002 where a directory is shared, so that what one person makes the others can change (jupyterhub#2659);
 - the process's start time is stored beside its PID: after a restart of the hub a reused PID is neither taken for
   alive nor signalled.
@@ -10,6 +11,7 @@ Over JupyterHub's LocalProcessSpawner:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sys
@@ -75,6 +77,18 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
             return 0
         status: int | None = await super().poll()
         return status
+
+    async def wait_for_death(self, timeout: float = 10) -> bool:  # noqa: ASYNC109  JupyterHub names it so
+        """Wait until the process has ended: True, or False when the time is over.
+
+        JupyterHub's own waits longer and longer between two looks, which makes a stop or a switch seconds longer.
+        """
+        until = asyncio.get_running_loop().time() + timeout
+        while await self.poll() is None:
+            if asyncio.get_running_loop().time() >= until:
+                return False
+            await asyncio.sleep(0.05)
+        return True
 
     def get_state(self) -> dict[str, Any]:
         """The mixin's state and the start time of the process."""
