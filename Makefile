@@ -42,7 +42,7 @@ lint: setup ## Format, rules, types, direction of imports, templates
 	$(VENV)/ruff format --check --quiet .
 	$(VENV)/ruff check --quiet .
 	$(VENV)/mypy --no-error-summary
-	$(VENV)/lint-imports --no-cache | tail -n 4
+	$(VENV)/lint-imports --no-cache
 	$(VENV)/djlint --quiet --configuration pyproject.toml --lint services/hub/src/learning_lab/templates
 
 fmt: setup ## Format the code
