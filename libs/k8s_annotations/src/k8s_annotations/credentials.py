@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 
 from .deadline import Pools
 from .errors import AnnotationError, NotConfigured
+from .plain_yaml import DEEPEST, Loader, find_excess
 
 LARGEST_KUBECONFIG = 2**20  # bytes
-DEEPEST = 50  # levels; PyYAML recurses
 
 # What an Authorization header may hold; http.client would quote any other value in its exception.
 _HEADER = re.compile(r"[!-~]+( [!-~]+)?")
@@ -183,14 +183,12 @@ def _checked(file: Path) -> Any:
     """What is in a kubeconfig, when the client may read it."""
     import yaml
 
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text, depth = file.read_bytes(), 0
-    for event in yaml.parse(text, Loader=loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
-            what = "has YAML aliases" if depth <= DEEPEST else f"is nested deeper than {DEEPEST} levels"
-            raise NotConfigured(f"The kubeconfig {file} {what}. Write it out plainly.")
-    content = yaml.load(text, Loader=loader)  # noqa: S506  it is a safe one
+    text = file.read_bytes()
+    excess = find_excess(text)
+    if excess is not None:
+        what = "has YAML aliases" if excess.kind == "alias" else f"is nested deeper than {DEEPEST} levels"
+        raise NotConfigured(f"The kubeconfig {file} {what}. Write it out plainly.")
+    content = yaml.load(text, Loader=Loader)  # noqa: S506  it is a safe one
     for item in (content.get("clusters") or []) if isinstance(content, dict) else []:
         cluster = item.get("cluster") if isinstance(item, dict) else None
         if isinstance(cluster, dict) and not isinstance(cluster.get("insecure-skip-tls-verify", False), bool):

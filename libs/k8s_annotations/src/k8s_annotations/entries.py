@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from .plain_yaml import Loader
 from .text import escaped
 
 LARGEST_ANNOTATION = 16 * 1024  # bytes
@@ -30,7 +31,6 @@ KEYS = ("path", "name", "title", "description", "access", "default")
 
 _HOPELESS = 200  # levels: nothing is looked for below; a scanner's time grows with the square of the depth
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Opening = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
 _Closing = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})  # plain scalars that mean nothing (YAML 1.1, type null)
@@ -119,7 +119,7 @@ def read_items(text: str) -> list[Item] | None:
 
 def _read(text: str) -> list[Item] | None:
     try:
-        return _items(yaml.parse(text, Loader=_Loader))
+        return _items(yaml.parse(text, Loader=Loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None)

@@ -12,11 +12,9 @@ from typing import Any
 
 import yaml
 
+from .plain_yaml import DEEPEST, Loader, find_excess
 from .reader import Namespace
 
-DEEPEST = 50  # levels; PyYAML's composer recurses on the C stack
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT = "tag:yaml.org,2002:str"
 
 
@@ -66,27 +64,19 @@ def located_namespaces(text: bytes) -> list[Located]:
         NotManifests: it cannot be parsed, or is nested too deep.
     """
     try:
-        _check_events(text)
-        return [_located(item) for document in yaml.compose_all(text, Loader=_Loader) for item in _items(document)]
+        excess = find_excess(text)
+        if excess is not None:
+            alias = "It has a YAML alias (*), which is not taken here. Write the value out."
+            raise NotManifests(
+                alias if excess.kind == "alias" else f"It is nested deeper than {DEEPEST} levels.", excess.line
+            )
+        return [_located(item) for document in yaml.compose_all(text, Loader=Loader) for item in _items(document)]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be parsed"
         raise NotManifests(f"It is not valid YAML: {what}.", mark.line + 1 if mark else 1) from None
     except UnicodeError:
         raise NotManifests("It is not valid UTF-8.") from None
-
-
-def _check_events(text: bytes) -> None:
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
-            raise NotManifests("It has a YAML alias (*), which is not taken here. Write the value out.", _line(event))
-        if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
-            depth += 1
-            if depth > DEEPEST:
-                raise NotManifests(f"It is nested deeper than {DEEPEST} levels.", _line(event))
-        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
-            depth -= 1
 
 
 def _items(document: Any) -> Iterator[yaml.MappingNode]:

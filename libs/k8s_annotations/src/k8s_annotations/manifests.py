@@ -22,15 +22,13 @@ import yaml
 
 from .errors import ClusterUnavailable, NamespaceNotFound, NotConfigured
 from .manifest_lines import located_namespaces
+from .plain_yaml import DEEPEST, Loader, find_excess
 from .reader import Namespace
 
 LARGEST_FILE = 64 * 2**20  # bytes: 10,000 namespaces with 6 KiB of annotations
-
-DEEPEST = 50  # levels; PyYAML's composer recurses on the C stack, and the process would end
 TICK = 100_000_000  # nanoseconds within which a file system may give two changes the same time
 
 _EQUALITY = re.compile(r"([^\s=!()]+)\s*==?\s*([^\s=!()]*)")
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ManifestReader:
@@ -148,8 +146,12 @@ def parse_manifests(text: bytes, source: str) -> dict[str, Namespace]:
 
 def _items(text: bytes, source: str) -> Iterator[dict[str, Any]]:
     try:
-        _check_events(text, source)
-        documents = list(yaml.load_all(text, Loader=_Loader))
+        excess = find_excess(text)
+        if excess is not None and excess.kind == "alias":
+            raise ClusterUnavailable(f"{source} has YAML aliases, which are not taken here. Write the values out.")
+        if excess is not None:
+            raise ClusterUnavailable(f"{source} is nested deeper than {DEEPEST} levels. Mend the file.")
+        documents = list(yaml.load_all(text, Loader=Loader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
@@ -162,19 +164,6 @@ def _items(text: bytes, source: str) -> Iterator[dict[str, Any]]:
         for item in listed if isinstance(listed, list) else []:
             if isinstance(item, dict) and item.get("kind") == "Namespace":
                 yield item
-
-
-def _check_events(text: bytes, source: str) -> None:
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
-            raise ClusterUnavailable(f"{source} has YAML aliases, which are not taken here. Write the values out.")
-        if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
-            depth += 1
-            if depth > DEEPEST:
-                raise ClusterUnavailable(f"{source} is nested deeper than {DEEPEST} levels. Mend the file.")
-        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
-            depth -= 1
 
 
 def _texts(metadata: dict[str, Any], field: str, name: str, source: str) -> dict[str, str]:

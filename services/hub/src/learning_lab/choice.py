@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from k8s_annotations import AnnotationError, ClusterUnavailable, Grants, InvalidUserId, NamespaceNotFound
 
-from .directories import Directory, NotGranted, check_real_path, resolve
+from .directories import Directory, NotGranted, check_real_path, is_own, resolve
 from .namespaces import GrantsSource
 from .probe import Account, Answer, Prober
 from .refusal import Refused
@@ -119,7 +119,7 @@ async def look(prober: Prober, settings: LearningLab, directory: Directory, gran
         real=found.real,
         account=answer.account,
         home=own_home or answer.account.home,
-        shared=not any(f"{real}/".startswith(f"{root}/{userid}/") for root in grants.roots),
+        shared=not is_own(real, grants),
     )
 
 

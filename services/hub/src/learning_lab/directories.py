@@ -101,7 +101,7 @@ def check_real_path(real: str, directory: Directory, grants: Grants) -> None:
     except InvalidPath:
         canonical = False
     nearest = grants.nearest(real)
-    granted = _is_own(real, grants) if nearest is None else nearest.problem is None
+    granted = is_own(real, grants) if nearest is None else nearest.problem is None
     if not (canonical and granted):
         raise NotGranted(
             f"{directory.entry.title} leads to a place that is not in your list. Ask the people who run this lab.",
@@ -161,7 +161,8 @@ def _names(grants: Grants) -> tuple[str, ...]:
     return tuple(entry.name for entry in grants.usable)
 
 
-def _is_own(path: str, grants: Grants) -> bool:
+def is_own(path: str, grants: Grants) -> bool:
+    """Whether a path is the user's own directory below a root (`/s/<userid>`), or lies in it."""
     # A user id such as "" or ".." would make the root, or what is above it, the user's own.
     own = [f"{root.rstrip('/')}/{grants.userid}" for root in grants.roots] if is_segment(grants.userid) else []
     return any(is_at_or_below(path, each) for each in own)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from k8s_annotations import Entry, Grants
 
+from .directories import is_own
 from .probe import Found
 
 
@@ -93,9 +94,6 @@ class Menu:
     suggestions: tuple[str, ...]
     asked: Asked = field(default_factory=Asked)
     running: str | None = None
-    server_name: str = ""
-    help_url: str = ""
-    for_other: str | None = None
 
     @property
     def straight_in(self) -> bool:
@@ -111,11 +109,6 @@ class Menu:
     def error(self) -> str | None:
         """Why the last try was refused."""
         return self.asked.error
-
-    @property
-    def next(self) -> str:
-        """Where to go after the start."""
-        return self.asked.next
 
 
 def fingerprint(path: str) -> str:
@@ -152,9 +145,9 @@ def build_menu(
         The page's data.
     """
     asked = asked or Asked()
-    entries = grants.entries if grants else ()
-    roots = grants.roots if grants else ()
-    cards = [_card(userid, entry, roots, found, last=last, seen=seen, running=running) for entry in entries]
+    cards = []
+    if grants is not None:
+        cards = [_card(entry, grants, found, last=last, seen=seen, running=running) for entry in grants.entries]
     cards = _with_folders_below(cards, [path for path in (last, asked.preselect) if path], found, last, running)
     usable = [card for card in cards if card.problem is None]
     primary = None
@@ -177,9 +170,8 @@ def build_menu(
 
 
 def _card(
-    userid: str,
     entry: Entry,
-    roots: Collection[str],
+    grants: Grants,
     found: Mapping[str, Found],
     *,
     last: str,
@@ -191,7 +183,6 @@ def _card(
     if problem and known and known.state == "missing" and entry.source == "setting":
         problem = None  # the default directory of a new user is made at the first start
     read_only = entry.access == "ro" or bool(known and known.state == "ok" and not known.writable)
-    own = any(entry.path == f"{root}/{userid}" or entry.path.startswith(f"{root}/{userid}/") for root in roots)
     return Card(
         name=entry.name,
         title=entry.title,
@@ -199,7 +190,7 @@ def _card(
         path=entry.path,
         value=entry.path,
         access="ro" if read_only else "rw",
-        where="yours" if own else "shared",
+        where="yours" if is_own(entry.path, grants) else "shared",
         problem=problem,
         last_used=entry.path == last,
         new=bool(seen) and fingerprint(entry.path) not in seen,

@@ -136,7 +136,6 @@ class GrantsSource:
             namespace = self._reader.peek(namespace_name(userid), _DISPLAY_AGE)
             if namespace is not None and marking_problem(namespace, userid, self._settings.prefix) is None:
                 return Shown(self._parse(userid, namespace))
-
             return Shown(await self.fresh(userid))
         except NamespaceNotFound as error:
             self._log.warning("No list for user %r: %s", userid, error)

@@ -93,7 +93,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
             paths = {entry.path for entry in shown.grants.usable} | set(filter(None, (self._last, asked.preselect)))
             found = await lab.prober.states(self.user.name, paths, lab.settings.menu_probe_wait)
         running = self._last if self.user.spawners[self.name].active else None
-        menu = build_menu(
+        return build_menu(
             self.user.name,
             shown.grants,
             found,
@@ -104,7 +104,6 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
             running=running,
             asked=asked,
         )
-        return replace(menu, server_name=self.name, help_url=lab.settings.help_url, for_other=self._for_other())
 
     async def shown(self) -> Shown:
         """This user's list for display: it may be the last known one."""
@@ -119,10 +118,6 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         from_elsewhere = request.headers.get("Sec-Fetch-Site", "none") == "cross-site"
         plain = request.path.rstrip("/").endswith("/spawn")
         return Asked(straight_in=plain and not from_elsewhere and not self._failed)
-
-    def _for_other(self) -> str | None:
-        visitor = getattr(self.handler, "current_user", None)
-        return self.user.name if visitor is not None and visitor.name != self.user.name else None
 
     # --- From a request to user options ---------------------------------------------------------------------------
 
