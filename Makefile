@@ -7,10 +7,10 @@ PYTEST := $(SANDBOX) $(VENV)/python -m pytest
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup run test test-code test-browser lint fmt docs bench screenshots clean
+.PHONY: help python setup run up cluster down shell test test-code test-browser e2e lint fmt docs bench bench-live screenshots clean
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: python ## Install what the lab needs into this checkout
 	@$(PYTHON) tools/setup.py
@@ -21,6 +21,18 @@ python:
 
 run: setup ## Serve the lab on this machine: http://127.0.0.1:8000 (PORT=... for another port)
 	@exec $(VENV)/python services/hub/emulation/run.py
+
+up: setup ## Serve the lab on a Kubernetes of this machine (kind): Docker, cluster, images and all (PORT=...)
+	@exec $(VENV)/python kind/up.py up
+
+cluster: setup ## The same without the lab: what `tilt up` stands on
+	@exec $(VENV)/python kind/up.py cluster
+
+down: setup ## Remove that cluster with everything in it
+	@exec $(VENV)/python kind/up.py down
+
+shell: setup ## A Python development system among the emulated people, with this checkout in it
+	@exec $(VENV)/python kind/up.py shell $(ARGS)
 
 test: python ## Check and test everything, in the browser too (ARGS=... for a part: make test ARGS="services/hub -k switch")
 	@$(PYTHON) tools/setup.py --browser
@@ -38,6 +50,11 @@ test-code:
 test-browser:
 	$(PYTEST) e2e
 
+e2e: python ## The browser tests, and those of a cluster's faults, against kind: from nothing to the last lines
+	@$(PYTHON) tools/setup.py --browser
+	@$(VENV)/python kind/up.py up
+	$(VENV)/python -m pytest k8s e2e --base-url http://127.0.0.1:$(PORT) $(ARGS)
+
 lint: setup ## Format, rules, types, direction of imports, templates
 	$(VENV)/ruff format --check --quiet .
 	$(VENV)/ruff check --quiet .
@@ -54,6 +71,9 @@ docs: setup ## Write the pages of the documentation that are made from the code
 
 bench: setup ## Measure against plain JupyterHub (ARGS=... for one of them)
 	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/run.py $(ARGS)
+
+bench-live: setup ## Measure live update against rebuild and rollout, on the cluster of `make up`
+	$(VENV)/python bench/live_update.py $(ARGS)
 
 screenshots: ## Take the pictures of the documentation anew, in the browser tests
 	@LAB_SCREENSHOTS=1 $(MAKE) --no-print-directory test ARGS="e2e -k everybody_sees"

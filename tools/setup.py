@@ -19,7 +19,6 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TOOLS = os.path.join(ROOT, ".tools")
 VENV = os.path.join(ROOT, ".venv", "bin")
-UV_VERSION = "0.13.9"
 OLDEST_UV = (0, 9)
 OLDEST_PYTHON = (3, 11)
 NEWER_PYTHONS = ["python3." + str(minor) for minor in (14, 13, 12, 11)]
@@ -61,6 +60,12 @@ def find_uv():
     return None
 
 
+def pinned(tool):
+    """The version of a tool in tools/versions.env."""
+    with open(os.path.join(ROOT, "tools", "versions.env")) as pins:
+        return re.search("^" + tool + "=(.+)$", pins.read(), re.MULTILINE).group(1)
+
+
 def install_uv():
     """uv from the package index, in an environment of its own below .tools."""
     if sys.version_info < OLDEST_PYTHON:
@@ -73,7 +78,8 @@ def install_uv():
             "Install one (Debian 12, Ubuntu 24.04 and newer have it: sudo apt-get install python3 python3-venv),",
             "name it (make PYTHON=python3.12 ...), or install uv, which brings a Python of its own.",
         )
-    say("uv " + UV_VERSION)
+    version = pinned("UV")
+    say("uv " + version)
     place = os.path.join(TOOLS, "uv")
     made = subprocess.run(
         [sys.executable, "-m", "venv", place], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -84,7 +90,7 @@ def install_uv():
             stop("This Python has no venv module.", "Install it: sudo apt-get install python3-venv")
         subprocess.run([sys.executable, "-m", "venv", place], stdout=subprocess.DEVNULL, check=True)
     run(
-        [os.path.join(place, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", "uv==" + UV_VERSION],
+        [os.path.join(place, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", "uv==" + version],
         "uv could not be installed. Without a connection to the package index only a second run works.",
     )
     return os.path.join(place, "bin", "uv")

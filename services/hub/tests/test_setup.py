@@ -42,8 +42,9 @@ def setup() -> ModuleType:
 @pytest.fixture
 def checkout(setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with nothing installed."""
-    for name in ("pyproject.toml", "uv.lock", "package.json", "package-lock.json"):
-        shutil.copy(PROJECT / name, tmp_path)
+    for name in ("pyproject.toml", "uv.lock", "package.json", "package-lock.json", "tools/versions.env"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / name)
     for member in ("libs/k8s_annotations", "services/hub"):
         (tmp_path / member).mkdir(parents=True)
         shutil.copy(PROJECT / member / "pyproject.toml", tmp_path / member)

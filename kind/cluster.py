@@ -1,0 +1,198 @@
+"""The kind cluster and the local registry beside it: made whole or not at all, and found again.
+
+A cluster carries a mark (a ConfigMap) that is written last: without it the cluster is half made and is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+import engine
+import images
+import yaml
+from steps import BIN, STATE, Stop, output_of, run, step, versions
+
+HERE = Path(__file__).parent
+NAME = "learning-lab"
+CONTEXT = f"kind-{NAME}"
+NODE = f"{NAME}-control-plane"
+REGISTRY = "learning-lab-registry"
+REGISTRY_PORT = 5001
+REGISTRY_HOST = f"localhost:{REGISTRY_PORT}"
+_MARK = "learning-lab-cluster"
+_READY_SECONDS = 180
+_ANEW = "`make down` and then `make up` make it anew."
+
+
+def port() -> int:
+    """The port of the lab on this machine, from PORT.
+
+    Raises:
+        Stop: PORT is not a port.
+    """
+    text = os.environ.get("PORT") or "8000"
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise Stop(f"PORT is {text!r}; it must be a number from 1 to 65535.")
+    return int(text)
+
+
+def up(*, official: bool) -> None:
+    """Make the cluster and the registry, or find them.
+
+    Args:
+        official: whether kind's own node image can be pulled.
+
+    Raises:
+        Stop: the port is taken, the cluster there is another one, or it does not start.
+    """
+    configuration = _configuration(official=official)
+    image = None if official else images.node()
+    mark = hashlib.sha256(json.dumps([configuration, image, versions()["KIND"]]).encode()).hexdigest()[:16]
+    there = NAME in (output_of([BIN / "kind", "get", "clusters"]) or "").split()
+    if there:
+        _start_again()
+        found = _mark()
+        if found is None:
+            with step("removing a cluster that was only half made"):
+                delete()
+            there = False
+        elif found != mark:
+            raise Stop(
+                f"The cluster {NAME} was made with another port, node image or kind. Keep it with the PORT it was made"
+                " with, or remove it with everything in it (make down) and run this again."
+            )
+    if not there:
+        _make(configuration, image, mark)
+    _registry()
+
+
+def delete() -> None:
+    """Remove the cluster and the registry."""
+    run([BIN / "kind", "delete", "cluster", "--name", NAME], "docker ps -a shows what is left.")
+    if _state(REGISTRY):
+        run([engine.client(), "rm", "--force", "--volumes", REGISTRY], "docker ps -a shows what is left.")
+
+
+def kubectl(*arguments: str | Path, advice: str = "", stdin: bytes | None = None, seconds: float = 120) -> None:
+    """Run kubectl on this cluster and on no other.
+
+    Raises:
+        Stop: it failed.
+    """
+    run([BIN / "kubectl", "--context", CONTEXT, *arguments], advice, stdin=stdin, seconds=seconds)
+
+
+def _configuration(*, official: bool) -> dict[str, object]:
+    """kind's configuration for this site."""
+    configuration: dict[str, object] = yaml.safe_load((HERE / "cluster.yaml").read_text())
+    if not official:
+        configuration |= yaml.safe_load((HERE / "node-built.yaml").read_text())
+    configuration["nodes"][0]["extraPortMappings"][0]["hostPort"] = port()  # type: ignore[index]
+    return configuration
+
+
+def _make(configuration: dict[str, object], image: str | None, mark: str) -> None:
+    for number, what in ((port(), "the lab (another one: make up PORT=8001)"), (REGISTRY_PORT, "the local registry")):
+        if not (number == REGISTRY_PORT and _state(REGISTRY)) and not _free(number):
+            raise Stop(f"Port {number} is taken, and it is to be the port of {what}. `ss -ltnp` shows by whom.")
+    with step("the cluster"):
+        STATE.mkdir(parents=True, exist_ok=True)
+        file = STATE / "cluster.yaml"
+        file.write_text(yaml.safe_dump(configuration))
+        command: list[str | Path] = [
+            BIN / "kind",
+            "create",
+            "cluster",
+            "--name",
+            NAME,
+            "--config",
+            file,
+            "--wait",
+            f"{_READY_SECONDS}s",
+        ]
+        # kind removes the nodes of a cluster that it could not make.
+        run([*command, *(["--image", image] if image else [])], _ANEW)
+        ready = ["wait", "--for=condition=Ready", f"node/{NODE}", f"--timeout={_READY_SECONDS}s"]
+        kubectl(*ready, advice="The node does not get ready.", seconds=_READY_SECONDS + 10)
+        kubectl("--namespace", "kube-public", "create", "configmap", _MARK, f"--from-literal=made={mark}")
+
+
+def _mark() -> str | None:
+    """What the cluster was made from; None when its making was cut short."""
+    command: list[str | Path] = [
+        BIN / "kubectl",
+        "--context",
+        CONTEXT,
+        "--namespace",
+        "kube-public",
+        "get",
+        "configmap",
+        _MARK,
+    ]
+    return output_of([*command, "--output", "jsonpath={.data.made}"])
+
+
+def _start_again() -> None:
+    """Start the node of a cluster that is there: after a restart of the machine or of Docker it stands still."""
+    if _state(NODE) != "running":
+        with step("starting the cluster again"):
+            run([engine.client(), "start", NODE], _ANEW)
+    run([BIN / "kind", "export", "kubeconfig", "--name", NAME], _ANEW)
+    until = time.monotonic() + _READY_SECONDS
+    while not output_of([BIN / "kubectl", "--context", CONTEXT, "get", "--raw", "/readyz"], seconds=10):
+        if time.monotonic() > until:
+            raise Stop(f"The API server of the cluster {NAME} does not answer. {_ANEW}")
+        time.sleep(1)
+
+
+def _registry() -> None:
+    """Run the registry, and tell the cluster's containerd, Tilt and people where it is (KEP-1755)."""
+    state = _state(REGISTRY)
+    if state != "running":
+        image = images.registry()
+        with step("the local registry"):
+            if state:
+                run([engine.client(), "start", REGISTRY], f"`docker rm -f {REGISTRY}` and run this again.")
+            else:
+                publish = f"127.0.0.1:{REGISTRY_PORT}:5000"
+                command: list[str | Path] = [
+                    engine.client(),
+                    "run",
+                    "--detach",
+                    "--restart",
+                    "unless-stopped",
+                    "--name",
+                    REGISTRY,
+                ]
+                run(
+                    [*command, "--network", "kind", "--publish", publish, image],
+                    f"Is port {REGISTRY_PORT} free? `docker rm -f {REGISTRY}` removes what is left.",
+                )
+    folder = f"/etc/containerd/certs.d/{REGISTRY_HOST}"
+    hosts = f'[host."http://{REGISTRY}:5000"]\n'
+    run(
+        [engine.client(), "exec", "--interactive", NODE, "sh", "-c", f"mkdir -p {folder} && cat > {folder}/hosts.toml"],
+        _ANEW,
+        stdin=hosts.encode(),
+    )
+    kubectl("apply", "--filename", HERE / "registry" / "hosting.yaml")
+
+
+def _state(container: str) -> str | None:
+    """Docker's word for it ("running", "exited"); None when there is none."""
+    return output_of([engine.client(), "inspect", "--type", "container", "--format", "{{.State.Status}}", container])
+
+
+def _free(number: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,3 @@
+module learning-lab/kind/pause
+
+go 1.24.0

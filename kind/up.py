@@ -1,0 +1,92 @@
+"""The lab on a Kubernetes of this machine: `make up`, `make cluster`, `make down`, `make shell`.
+
+python kind/up.py up        Docker, tools, cluster, registry, images, the lab; every step only where it is needed
+python kind/up.py cluster   the same without the lab: what `tilt up` stands on
+python kind/up.py down      remove the cluster and the registry, and end Docker if `up` started it
+python kind/up.py shell     a Python development system among the emulated people [command ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import sys
+
+import binaries
+import cluster
+import deploy
+import engine
+import images
+from steps import BIN, STATE, Stop, output_of, step
+
+
+def main() -> None:
+    """Do what the command line says; say in one sentence what went wrong."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("verb", choices=("up", "cluster", "down", "shell"))
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    os.environ["PATH"] = os.pathsep.join([str(BIN), os.environ["PATH"]])
+    try:
+        with _alone():
+            replacement = _do(arguments.verb, arguments.command)
+    except Stop as stop:
+        sys.exit(f"up: {stop}")
+    except KeyboardInterrupt:
+        sys.exit("\nup: stopped. Run it again to go on.")
+    if replacement:
+        os.execvp(replacement[0], replacement)
+
+
+def _do(verb: str, command: list[str]) -> list[str] | None:
+    """Carry out a verb.
+
+    Returns:
+        A command to become, or None.
+    """
+    if verb == "down":
+        _down()
+        return None
+    if verb != "shell":
+        cluster.port()  # a wrong one is known before minutes have gone
+    engine.ready()
+    official = images.base()
+    if verb == "shell":
+        return deploy.shell(command)
+    binaries.tools()
+    cluster.up(official=official)
+    if verb == "cluster":
+        print(f"\n  The cluster is there: context {cluster.CONTEXT}, registry {cluster.REGISTRY_HOST}.\n")
+        return None
+    deploy.lab()
+    people = "alice/pass1, bob/pass2, carol/pass3"
+    print(f"\n  Learning Lab: http://127.0.0.1:{cluster.port()}   (log in as {people}; `make down` removes it)\n")
+    return None
+
+
+def _down() -> None:
+    if output_of(["docker", "info", "--format", "{{.ServerVersion}}"], seconds=20):
+        binaries.tools()
+        with step("removing the cluster and the registry"):
+            cluster.delete()
+    engine.stop()
+
+
+class _alone:  # noqa: N801  used as a function
+    """Two runs at once would each trip over the other's half-made things."""
+
+    def __enter__(self) -> None:
+        STATE.mkdir(parents=True, exist_ok=True)
+        self._lock = (STATE / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Stop("Another `make up` or `make down` is at work in this checkout. Wait for it to end.") from None
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+
+if __name__ == "__main__":
+    main()
