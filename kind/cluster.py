@@ -12,9 +12,10 @@ import socket
 import time
 from pathlib import Path
 
+import yaml
+
 import engine
 import images
-import yaml
 from steps import BIN, STATE, Stop, output_of, run, step, versions
 
 HERE = Path(__file__).parent
@@ -36,7 +37,7 @@ def port() -> int:
         Stop: PORT is not a port.
     """
     text = os.environ.get("PORT") or "8000"
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 65535:
         raise Stop(f"PORT is {text!r}; it must be a number from 1 to 65535.")
     return int(text)
 

@@ -6,15 +6,17 @@ layers that changed do; the overlay names them by digest, so an unchanged image 
 
 from __future__ import annotations
 
+import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import yaml
+
 import cluster
 import engine
 import images
-import yaml
 from steps import PROJECT, STATE, Stop, output_of, run, step
 
 NAMESPACE = "learning-lab-system"
@@ -54,19 +56,8 @@ def shell(command: list[str]) -> list[str]:
     with step("the development system"):
         images.build(name, PROJECT, DOCKERFILE, target="emulation")
     mount = f"type=bind,source={PROJECT},target=/work"
-    return [
-        engine.client(),
-        "run",
-        "--rm",
-        "--interactive",
-        "--init",
-        "--mount",
-        mount,
-        "--workdir",
-        "/work",
-        name,
-        *command,
-    ]
+    docker = [engine.client(), "run", "--rm", "--init", "--interactive", *(["--tty"] if sys.stdin.isatty() else [])]
+    return [*docker, "--mount", mount, "--workdir", "/work", name, *command]
 
 
 def _push(name: str, stage: str) -> str:
