@@ -1,20 +1,55 @@
 """The policy of this site: what JupyterHub is told. What makes it a Learning Lab is `configure(c)`, at the end.
 
 Every option of the lab is `c.LearningLab.<option>` here or `LEARNING_LAB_<OPTION>` in the environment; those of
-JupyterHub are in its own reference.
+JupyterHub are in its own reference. Unless the environment says otherwise this is the embedded lab of one machine.
+LAB_CONTAINER=1, which the image sets, is the hub in a pod; LAB_LIVE=1 shows edits of templates and styles at once.
 """
 
 import os
+from pathlib import Path
 
 from learning_lab.config import configure
 
 c = get_config()  # noqa: F821  JupyterHub puts it here
 
-# --- Where it is served ---------------------------------------------------------------------------------------------
-port = int(os.environ.get("PORT", "8000"))
-c.JupyterHub.bind_url = f"http://127.0.0.1:{port}/"
-c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ.get('HUB_PORT', port + 1)}/"
-c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ.get('PROXY_API_PORT', port + 2)}/"
+in_container = os.environ.get("LAB_CONTAINER") == "1"
+
+if in_container:
+    # --- Where it is served: the proxy is a container of its own beside this one -----------------------------------
+    c.JupyterHub.bind_url = "http://0.0.0.0:8000/"
+    c.JupyterHub.hub_bind_url = "http://127.0.0.1:8081/"
+    c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:8001/"
+    c.ConfigurableHTTPProxy.should_start = False
+    # The routes of a proxy that was restarted are put back when the hub looks next.
+    c.JupyterHub.last_activity_interval = 60
+
+    # --- What outlives a restart of the hub ------------------------------------------------------------------------
+    state = Path(os.environ.get("LAB_STATE_DIRECTORY", "/srv/learning-lab"))
+    c.JupyterHub.cookie_secret_file = str(state / "cookie-secret")
+    # PostgreSQL: postgresql+psycopg://user:password@host/database
+    c.JupyterHub.db_url = os.environ.get("LAB_DATABASE_URL") or f"sqlite:///{state}/jupyterhub.sqlite"
+    # A new image may bring a new JupyterHub, with nobody there to upgrade its tables.
+    c.JupyterHub.upgrade_db = True
+    # Servers are processes beside the hub, kept by the init of the container: people go on working.
+    c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.cleanup_proxy = False
+else:
+    # --- Where it is served ----------------------------------------------------------------------------------------
+    port = int(os.environ.get("PORT", "8000"))
+    c.JupyterHub.bind_url = f"http://127.0.0.1:{port}/"
+    c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ.get('HUB_PORT', port + 1)}/"
+    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ.get('PROXY_API_PORT', port + 2)}/"
+    c.ConfigurableHTTPProxy.command = ["configurable-http-proxy", "--log-level", "warn"]
+
+    # --- What outlives a restart of the hub: nothing ---------------------------------------------------------------
+    # On one machine the lab is one thing: it takes its servers and its proxy with it when it ends.
+    c.JupyterHub.cleanup_servers = True
+    c.JupyterHub.cleanup_proxy = True
+
+if os.environ.get("LAB_LIVE") == "1":
+    # A template that is new hides one of JupyterHub's at the next page load, and browsers keep no styles or scripts.
+    c.JupyterHub.jinja_environment_options = {"cache_size": 0}
+    c.JupyterHub.tornado_settings = {"no_cache_static": True, "static_hash_cache": False}
 
 # --- Who may come in ------------------------------------------------------------------------------------------------
 # Everybody with an account here, decided on purpose: what they can open is another question, and their namespace
@@ -24,10 +59,6 @@ c.Authenticator.allow_all = True
 c.Authenticator.admin_users = set(filter(None, os.environ.get("LAB_ADMINS", "").split(",")))
 
 # --- What happens to servers ----------------------------------------------------------------------------------------
-# On one machine the lab is one thing: it takes its servers and its proxy with it when it ends.
-c.JupyterHub.cleanup_servers = True
-c.JupyterHub.cleanup_proxy = True
-c.ConfigurableHTTPProxy.command = ["configurable-http-proxy", "--log-level", "warn"]
 c.JupyterHub.shutdown_on_logout = False
 c.Spawner.start_timeout = 60
 c.Spawner.http_timeout = 60

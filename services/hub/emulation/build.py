@@ -1,9 +1,13 @@
 """Build the company under a root directory: accounts into its /etc, homes, storage and notebooks.
 
-    python build.py --root DIR [--etc DIR] [--extra-users N]
+    python build.py --root DIR [--etc DIR] [--extra-users N] [--storage-only]
 
 It runs as root (of a user namespace is enough) and appends to the account files that are there, so it serves the
-sandbox and an image alike. Building twice is the same as building once.
+sandbox and an image alike. Building twice is the same as building once. A notebook that somebody changed
+stays as it is; a sample notebook that is gone comes back.
+
+`--storage-only` makes /home and /s and leaves the accounts alone: in a pod these are empty volumes over those of the
+image, whose accounts are built in.
 """
 
 from __future__ import annotations
@@ -27,19 +31,21 @@ _EXPIRED_SINCE = 1  # days after 1970-01-01, shadow(5)
 _CHANGED = 20000  # days after 1970-01-01: a fixed day, so that two builds are alike
 
 
-def build(root: Path, etc: Path | None = None, extra_users: int = 0) -> None:
+def build(root: Path, etc: Path | None = None, extra_users: int = 0, *, storage_only: bool = False) -> None:
     """Build the company.
 
     Args:
         root: gets /home and /s.
         etc: gets the accounts and the PAM service; `root`/etc when None.
         extra_users: how many people more, for measurements.
+        storage_only: leave `etc` as it is.
     """
-    etc = etc or root / "etc"
     people = (*company.PEOPLE, *company.extra_people(extra_users))
-    _write_accounts(etc, people)
-    (etc / "pam.d").mkdir(exist_ok=True)
-    shutil.copyfile(PAM_SERVICE, etc / "pam.d" / "learning-lab")
+    if not storage_only:
+        etc = etc or root / "etc"
+        _write_accounts(etc, people)
+        (etc / "pam.d").mkdir(exist_ok=True)
+        shutil.copyfile(PAM_SERVICE, etc / "pam.d" / "learning-lab")
     uids = {"root": 0} | {person.userid: person.uid for person in people}
     gids = {"root": 0, company.SHARED_GROUP: company.SHARED_GID} | {person.userid: person.uid for person in people}
     for person in people:
@@ -118,8 +124,9 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--etc", type=Path)
     parser.add_argument("--extra-users", type=int, default=0)
+    parser.add_argument("--storage-only", action="store_true")
     arguments = parser.parse_args()
-    build(arguments.root, arguments.etc, arguments.extra_users)
+    build(arguments.root, arguments.etc, arguments.extra_users, storage_only=arguments.storage_only)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,184 @@
+"""The hub as a container has it: what its configuration says, and that its restart alone ends nobody's work."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import build
+from embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
+from learning_lab.local_spawner import process_start
+from person import Person
+
+pytestmark = pytest.mark.usefixtures("in_sandbox")
+
+CONFIG = HUB / "jupyterhub_config.py"
+TOKEN = "only-the-proxy-and-the-hub-know-it"
+
+# The real configuration on ports that are free here: in a pod they are fixed.
+ON_FREE_PORTS = """
+import os
+c = get_config()
+load_subconfig({config!r})
+c.JupyterHub.bind_url = f"http://127.0.0.1:{{os.environ['PORT']}}/"
+c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{{os.environ['HUB_PORT']}}/"
+c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{{os.environ['PROXY_API_PORT']}}/"
+"""
+
+LOAD = """
+import json, sys
+from jupyterhub.app import JupyterHub
+hub = JupyterHub()
+hub.load_config_file(sys.argv[1])
+print(json.dumps(hub.config, default=str))
+"""
+
+
+def loaded(**environ: str) -> dict[str, Any]:
+    """The configuration as JupyterHub itself loads it, in a process of its own."""
+    file = {"LEARNING_LAB_READER": "file", "LEARNING_LAB_NAMESPACES_FILE": str(NAMESPACES)}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "LEARNING_LAB_"))}
+    shown = subprocess.run(
+        [sys.executable, "-c", LOAD, str(CONFIG)],
+        env={**clean, **file, **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    config: dict[str, Any] = json.loads(shown.stdout)
+    return config
+
+
+def test_in_a_container_the_proxy_and_the_servers_are_left_alone() -> None:
+    config = loaded(LAB_CONTAINER="1")
+    hub = config["JupyterHub"]
+    assert (hub["cleanup_servers"], hub["cleanup_proxy"]) == (False, False)
+    assert config["ConfigurableHTTPProxy"] == {"api_url": "http://127.0.0.1:8001/", "should_start": False}
+    assert (hub["bind_url"], hub["hub_bind_url"]) == ("http://0.0.0.0:8000/", "http://127.0.0.1:8081/")
+
+
+def test_in_a_container_what_must_outlive_the_hub_is_on_its_volume() -> None:
+    hub = loaded(LAB_CONTAINER="1")["JupyterHub"]
+    assert hub["cookie_secret_file"] == "/srv/learning-lab/cookie-secret"
+    assert hub["db_url"] == "sqlite:////srv/learning-lab/jupyterhub.sqlite"
+    assert hub["upgrade_db"] is True
+
+
+def test_the_environment_names_another_database() -> None:
+    url = "postgresql+psycopg://hub:word@database.example.com/hub"
+    assert loaded(LAB_CONTAINER="1", LAB_DATABASE_URL=url)["JupyterHub"]["db_url"] == url
+
+
+def test_without_a_container_the_lab_takes_everything_with_it_when_it_ends() -> None:
+    hub = loaded(PORT="9000")["JupyterHub"]
+    assert (hub["cleanup_servers"], hub["cleanup_proxy"]) == (True, True)
+    assert hub["bind_url"] == "http://127.0.0.1:9000/"
+    assert not {"db_url", "cookie_secret_file"} & set(hub)
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["edits are shown at once", "pages are kept"])
+def test_only_live_development_keeps_nothing_of_templates_and_styles(*, live: bool) -> None:
+    hub = loaded(LAB_CONTAINER="1", **({"LAB_LIVE": "1"} if live else {}))["JupyterHub"]
+    assert ("jinja_environment_options" in hub) == live
+    assert hub["tornado_settings"].get("static_hash_cache", True) != live
+    assert "headers" in hub["tornado_settings"]
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Iterator[EmbeddedLab]:
+    """The hub as in its container, not yet started, and a proxy that is not its child."""
+    config = tmp_path / "jupyterhub_config.py"
+    config.write_text(ON_FREE_PORTS.format(config=str(CONFIG)))
+    hub_port, api_port = free_ports(2)
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    lab = EmbeddedLab(
+        tmp_path / "lab",
+        config,
+        environ={
+            "LAB_CONTAINER": "1",
+            "LAB_STATE_DIRECTORY": str(state),
+            "CONFIGPROXY_AUTH_TOKEN": TOKEN,
+            "HUB_PORT": str(hub_port),
+            "PROXY_API_PORT": str(api_port),
+        },
+    )
+    path = [str(Path(sys.executable).parent), str(PROJECT / "node_modules/.bin"), os.environ["PATH"]]
+    proxy = subprocess.Popen(
+        [
+            *("configurable-http-proxy", "--ip=127.0.0.1", f"--port={lab.port}", "--log-level=warn"),
+            *("--api-ip=127.0.0.1", f"--api-port={api_port}", f"--default-target=http://127.0.0.1:{hub_port}"),
+        ],
+        env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN, "PATH": os.pathsep.join(path)},
+    )
+    try:
+        with lab:
+            yield lab
+    finally:
+        proxy.terminate()
+        proxy.wait(10)
+
+
+def servers_of(userid: str) -> list[tuple[int, int]]:
+    """PID and start time of the user's servers."""
+    uid = pwd.getpwnam(userid).pw_uid
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if each.stat().st_uid == uid and b"jupyterhub-singleuser" in (each / "cmdline").read_bytes():
+                found.append((int(each.name), process_start(int(each.name))))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def test_a_restart_of_the_hub_alone_ends_no_server(container: EmbeddedLab) -> None:
+    alice = Person(container, "alice")
+    assert alice.log_in().status_code == 200
+    alice.start(directory="/s/alice/notebooks")
+    alice.wait_until_ready()
+    listed = alice.contents()["content"]
+    before = servers_of("alice")
+    assert len(before) == 1
+
+    container.stop()
+    # The proxy still has the way to the server, and the server still knows Alice.
+    assert alice.http.get("/user/alice/api/contents/").json()["content"] == listed
+    container.start()
+
+    assert servers_of("alice") == before
+    server = alice.server()
+    assert server is not None
+    assert server["ready"]
+    assert "/s/alice/notebooks" in alice.http.get("/hub/home").text
+    assert alice.contents()["content"] == listed
+    alice.stop()
+    assert servers_of("alice") == []
+
+
+def test_the_storage_alone_can_be_built_where_the_accounts_are_already(tmp_path: Path) -> None:
+    build.build(tmp_path, storage_only=True)
+    assert not (tmp_path / "etc").exists()
+    changed = tmp_path / "s/alice/notebooks/first-steps.ipynb"
+    changed.write_text("mine")
+    build.build(tmp_path, storage_only=True)
+    assert changed.read_text() == "mine"
+    assert changed.stat().st_uid == pwd.getpwnam("alice").pw_uid
+    assert (tmp_path / "home/alice").stat().st_mode & 0o7777 == 0o700
+
+
+def test_the_image_is_built_with_the_uv_that_everything_else_uses() -> None:
+    pinned = re.search(r"^UV=(.+)$", (PROJECT / "tools/versions.env").read_text(), re.MULTILINE)
+    in_image = re.search(r"^uv==(\S+)", (HUB / "container/uv.txt").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert in_image is not None
+    assert in_image[1] == pinned[1]
