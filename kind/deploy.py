@@ -22,8 +22,12 @@ from steps import PROJECT, STATE, Stop, output_of, run, step
 NAMESPACE = "learning-lab-system"
 DOCKERFILE = PROJECT / "services" / "hub" / "Dockerfile"
 OVERLAY = PROJECT / "k8s" / "overlays" / "local"
+PEOPLE = PROJECT / "k8s" / "base" / "namespaces.yaml"
 # Image of the manifests -> stage of the Dockerfile.
 STAGES = {"learning-lab/hub": "development", "learning-lab/proxy": "proxy"}
+# Of the development system: where it has the checkout, and what it installs for itself.
+INSIDE = "/checkout"
+INSTALLED = ("/.venv", "/.tools", "/node_modules")
 _ROLLOUT_SECONDS = 300
 _HEALTH_SECONDS = 120
 
@@ -36,6 +40,7 @@ def lab() -> None:
     """
     digests = {name: _push(name, stage) for name, stage in STAGES.items()}
     with step("the lab on the cluster"):
+        cluster.kubectl("apply", "--filename", PEOPLE, advice="The text above says what is wrong with it.")
         cluster.kubectl("apply", "--kustomize", _overlay(digests), advice="The text above says what is wrong with it.")
         cluster.kubectl(
             *("--namespace", NAMESPACE, "rollout", "status", "deployment/learning-lab"),
@@ -55,9 +60,25 @@ def shell(command: list[str]) -> list[str]:
     name = "learning-lab/emulation:local"
     with step("the development system"):
         images.build(name, PROJECT, DOCKERFILE, target="emulation")
-    mount = f"type=bind,source={PROJECT},target=/work"
-    docker = [engine.client(), "run", "--rm", "--init", "--interactive", *(["--tty"] if sys.stdin.isatty() else [])]
-    return [*docker, "--mount", mount, "--workdir", "/work", name, *command]
+    mounts = [f"type=bind,source={PROJECT},target={INSIDE}"]
+    # What is installed for this machine's system is not for that one's, and the other way round.
+    mounts += [
+        f"type=volume,source=learning-lab-shell{part.replace('/', '-')},target={INSIDE}{part}" for part in INSTALLED
+    ]
+    # The tests rename directories of the emulated company, which an image's own file system refuses (EXDEV).
+    mounts += ["type=volume,target=/s", "type=volume,target=/home"]
+    if images.CERTIFICATES.exists():
+        mounts.append(f"type=bind,source={images.CERTIFICATES},target={images.CERTIFICATES},readonly")
+    terminal = ["--tty"] if sys.stdin.isatty() else []
+    options = ["--rm", "--init", "--interactive", *terminal, "--workdir", INSIDE, "--hostname", "learning-lab"]
+    return [
+        engine.client(),
+        "run",
+        *options,
+        *(part for mount in mounts for part in ("--mount", mount)),
+        name,
+        *command,
+    ]
 
 
 def _push(name: str, stage: str) -> str:
