@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from k8s_annotations import AnnotationError
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
 from .settings import LearningLab, SettingError, environment_settings
+from .update_notice import notice
 
 # Scripts and styles may be inline because JupyterHub's page.html, which ours extends, has them inline. Everything
 # that leads out of the lab is closed: no foreign script, frame, form target or base address.
@@ -69,6 +71,7 @@ def configure(c: Config) -> None:
         "lab_help_url": settings.help_url,
         "lab_static": lambda _user: functools.partial(static_url, base_url),
         "lab_servers": lambda user: functools.partial(servers_of, user),
+        "lab_update": lambda _user: notice(settings.update_notice, datetime.now().astimezone()),
     } | dict(c.JupyterHub.get("template_vars", {}))
 
 

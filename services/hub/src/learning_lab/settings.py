@@ -114,6 +114,12 @@ class LearningLab(SingletonConfigurable):
         Set it where homes are not mounted, for instance to `/s/{userid}`.""",
     ).tag(config=True)
 
+    update_notice = Unicode(
+        "",
+        help="""The folder of the ConfigMap in which the image-update job writes when the lab is or was updated; the
+        pages tell it. Empty: they tell nothing.""",
+    ).tag(config=True)
+
     open_beside = Bool(
         False,
         help="Whether a person may have a second directory open beside the first (JupyterHub's named servers).",
