@@ -1,22 +1,28 @@
-"""Browser tests of the whole lab: the same ones against the embedded lab and, with `--base-url`, against a cluster.
+"""Browser tests of the whole lab: the same ones against the embedded lab and, with `--base-url`, on a kind cluster.
 
 Without `--base-url` the fixtures start the embedded lab (inside the sandbox) and the site is changed by editing its
-namespaces file and its `/s`; with it, `site` will be the one that a cluster's commands change.
+namespaces file and its `/s`; with it, the lab that answers there is used, and its cluster (LAB_KUBE_CONTEXT, else
+kind-learning-lab) is changed. Tests marked `cluster` run only there: elsewhere they are deselected, and the last lines
+of the run say so.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from cluster_site import ClusterSite
 from embedded import PROJECT, EmbeddedLab
-from visitor import EmbeddedSite, Visitor
+from lab_on_kind import Cluster, NoCluster
+from person import Person
+from visitor import PASSWORDS, EmbeddedSite, Site, Visitor
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -29,6 +35,54 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 expect.set_options(timeout=15_000)
+
+# What they break takes minutes to mend by itself, so they come when everything else has run.
+LAST = ("test_update.py", "test_faults.py")
+NOT_RUN = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LAST.index(item.path.name) + 1 if item.path.name in LAST else 0)
+    url = config.getoption("base_url", default=None)
+    if not url:
+        without = [item for item in items if item.get_closest_marker("cluster")]
+        items[:] = [item for item in items if not item.get_closest_marker("cluster")]
+        config.hook.pytest_deselected(items=without)
+        config.stash[NOT_RUN] = [item.nodeid for item in without]
+    elif not config.option.collectonly and any(item.path.parent == Path(__file__).parent for item in items):
+        try:
+            Cluster.of_environment(url).check()
+        except NoCluster as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    without = config.stash.get(NOT_RUN, [])
+    if without:
+        files = ", ".join(sorted({nodeid.partition("::")[0] for nodeid in without}))
+        terminalreporter.write_line(
+            f"NOT RUN: {len(without)} tests that need the lab on a cluster ({files}). `make e2e` runs them."
+        )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep what the cluster says beside the screenshot and the trace of a test that failed."""
+    report = yield
+    fixtures = getattr(item, "funcargs", {})
+    cluster = fixtures.get("whole_cluster")
+    if report.failed and cluster is not None and "output_path" in fixtures:
+        file = Path(fixtures["output_path"]) / "cluster.log"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a") as log:
+            log.write(f"== {item.nodeid}, {call.when} ==\n{cluster.report()}\n")
+        report.sections.append(
+            ("What the cluster says", f"is kept in {file}; the end of the hub's log:\n{cluster.log()}")
+        )
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -55,17 +109,44 @@ def base_url(embedded: EmbeddedLab | None, request: pytest.FixtureRequest) -> st
     return embedded.url if embedded else str(request.config.getoption("base_url"))
 
 
+@pytest.fixture(scope="session")
+def whole_cluster(base_url: str, embedded: EmbeddedLab | None) -> Cluster | None:
+    """The cluster, with whatever an earlier run left behind put right; None for the embedded lab."""
+    if embedded is not None:
+        return None
+    cluster = Cluster.of_environment(base_url)
+    cluster.put_back()
+    for userid in PASSWORDS:
+        # A run that was killed may have left servers running.
+        person = Person(cast(EmbeddedLab, SimpleNamespace(url=base_url, tail=cluster.log)), userid)
+        person.log_in()
+        person.stop()
+    return cluster
+
+
 @pytest.fixture
-def site(embedded: EmbeddedLab | None) -> Iterator[EmbeddedSite]:
-    if embedded is None:
-        pytest.skip("changing a cluster's namespaces from these tests comes with the cluster")
-    site = EmbeddedSite(embedded)
+def cluster(whole_cluster: Cluster | None, output_path: str) -> Cluster:
+    """The cluster of a test that is marked `cluster`. The report of a failure goes to `output_path`."""
+    assert whole_cluster is not None, "a test that uses it is marked `cluster`"
+    return whole_cluster
+
+
+@pytest.fixture
+def site(embedded: EmbeddedLab | None, whole_cluster: Cluster | None) -> Iterator[Site]:
+    site: Site
+    if whole_cluster is not None:
+        site = ClusterSite(whole_cluster)
+    else:
+        assert embedded is not None
+        site = EmbeddedSite(embedded)
     yield site
     site.restore()
 
 
 @pytest.fixture
-def visitor(new_context: Callable[..., BrowserContext]) -> Iterator[Callable[..., Visitor]]:
+def visitor(
+    new_context: Callable[..., BrowserContext], whole_cluster: Cluster | None
+) -> Iterator[Callable[..., Visitor]]:
     """Make a person at a browser of their own; logged in unless told otherwise. Their server is stopped at the end."""
     made: list[Visitor] = []
 

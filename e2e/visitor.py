@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 from playwright.sync_api import Page, expect
@@ -77,6 +77,38 @@ class Visitor:
                 stop.first.click()
             self.page.wait_for_timeout(300)
         raise AssertionError(f"the server of {self.userid} did not stop")
+
+
+class Site(Protocol):
+    """What the people who run a lab change around a person: `EmbeddedSite` and `cluster_site.ClusterSite`."""
+
+    def grant(self, userid: str, directories: list[Any]) -> None:
+        """Set the user's list; the next page shows it."""
+        ...
+
+    def make_folder(self, path: str, owner: str) -> None:
+        """Make a folder as its owner would."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Take a directory away."""
+        ...
+
+    def forbid(self, path: str) -> None:
+        """Take away everybody's permission."""
+        ...
+
+    def held(self, userid: str) -> contextlib.AbstractContextManager[None]:
+        """Hold the user's server where it is in its start."""
+        ...
+
+    def log(self) -> str:
+        """What a failure's reader wants to see."""
+        ...
+
+    def restore(self) -> None:
+        """Put everything back."""
+        ...
 
 
 class EmbeddedSite:

@@ -18,6 +18,10 @@ from steps import STATE, Stop, output_of, run, step
 RUNTIME = Path(__file__).with_name("runtime_without_resource.py")
 PID_FILE = STATE / "dockerd.pid"
 DAEMON_LOG = STATE / "dockerd.log"
+STALE = {
+    "dockerd": Path("/var/run/docker.pid"),
+    "containerd": Path("/var/run/docker/containerd/containerd.pid"),
+}
 CAP_SYS_RESOURCE = 24  # capability(7)
 START_SECONDS = 60
 # The last client with BuildKit inside; from 23.0 on `docker build` with BuildKit needs the buildx plugin.
@@ -116,6 +120,8 @@ def _start() -> None:
             run(["systemctl", "start", "docker"], "systemctl status docker tells more.")
         else:
             STATE.mkdir(parents=True, exist_ok=True)
+            for name, file in STALE.items():
+                _forget(name, file)
             with DAEMON_LOG.open("ab") as log:
                 daemon = subprocess.Popen(
                     ["dockerd", *_runtime_arguments()],
@@ -130,6 +136,12 @@ def _start() -> None:
             if time.monotonic() > until:
                 raise Stop(f"Docker was started and does not answer after {START_SECONDS} s. Its log: {DAEMON_LOG}")
             time.sleep(0.3)
+
+
+def _forget(name: str, file: Path) -> None:
+    """Remove a PID file of a daemon that was killed: dockerd takes any process with that number for a running one."""
+    if file.exists() and output_of(["ps", "-o", "comm=", "-p", file.read_text().strip() or "0"]) != name:
+        file.unlink()
 
 
 def _runtime_arguments() -> list[str]:

@@ -101,6 +101,7 @@ def variables(**more: Any) -> dict[str, Any]:
         "xsrf_token": "the-xsrf",
         "lab_title": HOSTILE,
         "lab_help_url": "https://help.example/",
+        "lab_update": HOSTILE,
         "lab_static": functools.partial(static_url, "/hub/"),
         "lab_servers": lambda: [
             {

@@ -7,6 +7,8 @@ restarts the Deployment, which pulls the image.
 Rules kept here:
 - the decision is a pure function (`decide`), the rest is asking and telling;
 - what cannot be asked ends with one sentence and exit code 1, and nothing is restarted;
+- a time that people were told stays, whatever the tag comes to mean until then: who pushes every few minutes must not
+  put the restart off for ever;
 - no digest is restarted for twice: a registry that tells other digests than the node would restart for ever.
 
 Environment:
@@ -38,7 +40,6 @@ NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEPLOYMENT = "learning-lab"
 NOTICE = "update-notice"
 API_SECONDS = (5, 15)  # to connect, and between two pieces of an answer
-PLANNED_FOR = "planned-for"  # beside the two times that people are told
 RESTARTED_FOR = "learning-lab.dev/restarted-for"
 
 
@@ -62,7 +63,6 @@ def decide(
     latest: Mapping[str, str],
     *,
     restarted_for: str,
-    planned_for: str,
     planned_at: datetime | None,
     now: datetime,
     notice: timedelta,
@@ -73,8 +73,7 @@ def decide(
         running: digest by container, of the pod that runs.
         latest: digest by container, of the tags in the registry.
         restarted_for: what the last restart was for, as `target` names it; empty for none.
-        planned_for: what the people were told about; empty for nothing.
-        planned_at: when that is to be.
+        planned_at: the time that the people were told, None for none.
         now: the time.
         notice: how long before a restart people are told.
     """
@@ -88,10 +87,10 @@ def decide(
             f"{', '.join(changed)}: another digest runs than the registry tells, and the lab was restarted for it"
             " already. Is imagePullPolicy Always, and is the registry of the nodes the same?",
         )
-    if notice and (planned_for != wanted or planned_at is None):
+    if notice and planned_at is None:
         return Decision("announce", f"{', '.join(changed)}: a new image. People are told.", now + notice)
     if notice and planned_at is not None and now < planned_at:
-        return Decision("wait", f"A new image is announced for {planned_at.isoformat()}.")
+        return Decision("wait", f"{', '.join(changed)}: a new image, announced for {planned_at.isoformat()}.")
     return Decision("restart", f"{', '.join(changed)}: a new image. The lab restarts.")
 
 
@@ -155,9 +154,11 @@ class Cluster:
             answer = self._api.call_api(*request, _request_timeout=API_SECONDS)
             content = json.loads(answer.read() or "null")
         except (urllib3.exceptions.HTTPError, ApiException, OSError, ValueError) as error:
-            raise UpdateError(f"The API server cannot be asked: {error}.") from None
+            raise UpdateError(f"The API server cannot be asked: {' '.join(str(error).split())}.") from None
         if answer.status != 200 or not isinstance(content, dict):
-            raise UpdateError(f"The API server answered {answer.status} to {method} {path}. Check the Role.")
+            raise UpdateError(
+                f"The API server answered {answer.status} to {method} {path}. Is the overlay applied, with its Role?"
+            )
         return content
 
 
@@ -179,8 +180,8 @@ def update(cluster: Cluster, registry: Registry, notice: timedelta, now: datetim
                 f"The container {name} has a tag and no imagePullPolicy Always: set it, or name a digest."
             )
     running = cluster.running(deployment["spec"]["selector"]["matchLabels"])
-    if not running:
-        return Decision("rest", "No pod of the lab runs, or one is just starting.")
+    if not images.keys() <= running.keys():
+        return Decision("rest", "No pod of the lab runs, or one is just starting: its image is not there yet.")
     latest = {name: registry.digest(image) for name, image in images.items()}
     told = cluster.notice()
     annotations = template["metadata"].get("annotations") or {}
@@ -188,19 +189,18 @@ def update(cluster: Cluster, registry: Registry, notice: timedelta, now: datetim
         running,
         latest,
         restarted_for=annotations.get(RESTARTED_FOR, ""),
-        planned_for=told.get(PLANNED_FOR, ""),
         planned_at=_time(told.get(PLANNED, "")),
         now=now,
         notice=notice,
     )
     if decision.at:
-        cluster.tell(planned_at=decision.at.isoformat(timespec="seconds"), planned_for=target(latest))
+        cluster.tell(planned_at=decision.at.isoformat(timespec="seconds"))
     elif decision.verb == "restart":
-        # Told first: the new pod finds it in its files from its first page on.
-        cluster.tell(planned_at=None, planned_for=None, updated_at=now.isoformat(timespec="seconds"))
+        # Told when it is true. The new pod is made when the old one has gone, so its first page has it.
         cluster.restart(target(latest), now)
-    elif decision.verb == "rest" and told.get(PLANNED_FOR):
-        cluster.tell(planned_at=None, planned_for=None)  # the tag went back meanwhile
+        cluster.tell(planned_at=None, updated_at=now.isoformat(timespec="seconds"))
+    elif decision.verb == "rest" and PLANNED in told:
+        cluster.tell(planned_at=None)  # the tag went back meanwhile
     return decision
 
 

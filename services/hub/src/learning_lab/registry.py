@@ -1,7 +1,7 @@
 """Ask an image registry which digest a tag means: the OCI distribution specification, HEAD and the token log-in.
 
 Rules kept here:
-- a password goes over https only, and only where the registry says;
+- a password goes over https (or to this machine) only, and only where the registry says;
 - no redirect is followed;
 - what cannot be asked is an `UpdateError` with one sentence.
 """
@@ -29,6 +29,10 @@ MANIFESTS = ", ".join(
     )
 )
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DOCKER_HUB = "registry-1.docker.io"  # where the registry of the names below answers
+_DOCKER_HUB_NAMES = {"docker.io", "index.docker.io"}
+_SECURE = ("https://", "http://127.0.0.1:", "http://localhost:")
+_TOKEN = re.compile("[!-~]+")
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -55,7 +59,10 @@ class Image:
             return None
         first, slash, rest = reference.partition("/")
         if not slash or not ("." in first or ":" in first or first == "localhost"):
-            first, rest = "registry-1.docker.io", reference if slash else f"library/{reference}"
+            first, rest = DOCKER_HUB, reference
+        first = _registry(first)
+        if first == DOCKER_HUB and "/" not in rest:
+            rest = f"library/{rest}"
         repository, colon, tag = rest.rpartition(":")
         return cls(first, repository, tag) if colon else cls(first, rest, "latest")
 
@@ -84,7 +91,8 @@ class Registry:
         headers = {"Accept": MANIFESTS}
         answer = self._ask("HEAD", url, headers)
         if answer.status == 401:
-            headers["Authorization"] = self._authorization(image.registry, answer.headers.get("WWW-Authenticate", ""))
+            challenge = answer.headers.get("WWW-Authenticate", "")
+            headers["Authorization"] = self._authorization(image.registry, address, challenge)
             answer = self._ask("HEAD", url, headers)
         if answer.status != 200:
             raise UpdateError(f"{url} answered {answer.status}. Check the name, the tag and UPDATE_CREDENTIALS.")
@@ -93,11 +101,11 @@ class Registry:
             raise UpdateError(f"{url} answered without a digest. Is it a registry?")
         return digest
 
-    def _authorization(self, registry: str, challenge: str) -> str:
+    def _authorization(self, registry: str, address: str, challenge: str) -> str:
         """Answer a challenge (distribution's token authentication specification)."""
         basic = self._credentials.get(registry)
         encoded = "Basic " + base64.b64encode(basic.encode()).decode() if basic else ""
-        if challenge.lower().startswith("basic") and encoded:
+        if challenge.lower().startswith("basic") and encoded and f"{address}:".startswith(_SECURE):
             return encoded
         asked = dict(_CHALLENGE.findall(challenge))
         realm = asked.pop("realm", "")
@@ -108,15 +116,18 @@ class Registry:
         try:
             found = json.loads(answer.data)
             token = found.get("token") or found["access_token"]
-        except (ValueError, KeyError, AttributeError):
-            raise UpdateError(f"The log-in of {registry} failed: {answer.status}. Check UPDATE_CREDENTIALS.") from None
+        except (ValueError, KeyError, AttributeError, TypeError):
+            token = None
+        # Anything else cannot be in a header, and http.client would quote it in its exception.
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            raise UpdateError(f"The log-in of {registry} failed: {answer.status}. Check UPDATE_CREDENTIALS.")
         return f"Bearer {token}"
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         try:
             return self._http.request(method, url, headers=dict(headers))
-        except urllib3.exceptions.HTTPError as error:
-            reason = getattr(error, "reason", None) or error
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            reason = (str(getattr(error, "reason", None) or error) or type(error).__name__).splitlines()[0]
             raise UpdateError(f"{url} cannot be asked: {reason}. Is the registry up?") from None
 
 
@@ -146,9 +157,15 @@ def credentials(file: str) -> dict[str, str]:
     try:
         entries = json.loads(Path(file).read_text())["auths"].items()
         return {
-            name.removeprefix("https://").partition("/")[0]: base64.b64decode(entry["auth"], validate=True).decode()
+            _registry(name.removeprefix("https://").partition("/")[0]): base64.b64decode(
+                entry["auth"], validate=True
+            ).decode()
             for name, entry in entries
             if entry.get("auth")
         }
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise UpdateError(f"UPDATE_CREDENTIALS names {file}, which is no docker config.json.") from None
+
+
+def _registry(name: str) -> str:
+    return DOCKER_HUB if name in _DOCKER_HUB_NAMES else name

@@ -13,6 +13,7 @@ from pathlib import Path
 PLANNED = "planned-at"
 UPDATED = "updated-at"
 _TOLD_AFTER = timedelta(hours=12)
+_TOLD_BEFORE = timedelta(days=8)  # what is further away is no time that the job wrote
 _LONGEST = 64  # characters of a time
 
 
@@ -29,7 +30,7 @@ def notice(folder: str, now: datetime) -> str | None:
     if not folder:
         return None
     planned, updated = (_time(Path(folder, name)) for name in (PLANNED, UPDATED))
-    if planned and planned > now:
+    if planned and now < planned < now + _TOLD_BEFORE:
         return (
             f"The lab will be updated at {_said(planned, now)}. What runs then is stopped: save your work before."
             " You can start again a minute later."

@@ -1,0 +1,113 @@
+"""The overlays as kubectl renders them, and the kind cluster whose API server checks them.
+
+A machine without kubectl fails these tests with a sentence; `make up` brings one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from embedded import PROJECT
+from lab_on_kind import LAB, Cluster, CommandFailed, NoCluster
+
+Document = dict[str, Any]
+
+
+class Overlay:
+    """One overlay, rendered.
+
+    Attributes:
+        name: local, staging or production.
+        folder: where it is.
+        documents: what it is made of.
+    """
+
+    def __init__(self, name: str, cluster: Cluster) -> None:
+        self.name = name
+        self.folder: Path = PROJECT / "k8s" / "overlays" / name
+        text = cluster.kubectl("kustomize", str(self.folder))
+        self.documents: list[Document] = [each for each in yaml.safe_load_all(text) if each]
+
+    def of_kind(self, kind: str) -> list[Document]:
+        """The documents of a kind."""
+        return [each for each in self.documents if each["kind"] == kind]
+
+    def one(self, kind: str, name: str) -> Document:
+        """The one document of this kind and name."""
+        [found] = [each for each in self.of_kind(kind) if each["metadata"]["name"] == name]
+        return found
+
+    @property
+    def pod(self) -> Document:
+        """The pod of the lab."""
+        found: Document = self.one("Deployment", "learning-lab")["spec"]["template"]["spec"]
+        return found
+
+    @property
+    def pods(self) -> Iterator[Document]:
+        """The pod of each workload."""
+        for document in self.documents:
+            spec = document.get("spec", {})
+            template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+            if template:
+                yield template["spec"]
+
+    @property
+    def containers(self) -> list[Document]:
+        """Every container of every workload."""
+        return [each for pod in self.pods for each in [*pod.get("initContainers", []), *pod["containers"]]]
+
+    def container(self, name: str) -> Document:
+        """A container of the lab's pod."""
+        [found] = [each for each in self.pod["containers"] if each["name"] == name]
+        return found
+
+    def rights(self, account: str) -> list[tuple[str, Document]]:
+        """The rules that a service account of the lab gets, each with the kind of its role."""
+        found = []
+        for binding in self.documents:
+            for subject in binding.get("subjects", []):
+                if (subject["kind"], subject["name"], subject["namespace"]) == ("ServiceAccount", account, LAB):
+                    role = self.one(binding["roleRef"]["kind"], binding["roleRef"]["name"])
+                    found += [(role["kind"], rule) for rule in role["rules"]]
+        return found
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    try:
+        return Cluster.of_environment("")
+    except NoCluster as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def api_server(cluster: Cluster) -> Cluster:
+    """The cluster, when its API server answers."""
+    try:
+        cluster.kubectl("get", "namespace", LAB, "--request-timeout=10s")
+    except CommandFailed as error:
+        pytest.fail(f"There is no lab on the context {cluster.context}: {error.words} Run `make up`.", pytrace=False)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def overlays(cluster: Cluster) -> dict[str, Overlay]:
+    """Every overlay by name."""
+    return {name: Overlay(name, cluster) for name in ("local", "staging", "production")}
+
+
+@pytest.fixture(params=["local", "staging", "production"])
+def overlay(request: pytest.FixtureRequest, overlays: dict[str, Overlay]) -> Overlay:
+    return overlays[request.param]
+
+
+@pytest.fixture(params=["staging", "production"])
+def elsewhere(request: pytest.FixtureRequest, overlays: dict[str, Overlay]) -> Overlay:
+    """An overlay for a cluster of the company."""
+    return overlays[request.param]

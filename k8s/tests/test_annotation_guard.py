@@ -1,0 +1,139 @@
+"""Who may say which directories are whose, on a real API server: k8s/components/annotation-guard.
+
+Somebody who may change namespaces and is no member of `learning-lab-admins` tries it in every way there is. What is
+tried is a dry run; the policy is put in for these tests and taken away, unless the cluster has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from embedded import PROJECT
+from lab_on_kind import Cluster, CommandFailed, wait_until
+
+POLICY = PROJECT / "k8s" / "components" / "annotation-guard" / "policy.yaml"
+GUARD = "validatingadmissionpolicy/learning-lab-annotation-guard"
+NAME = "annotation-guard-test"
+SOMEBODY = ("--as", f"{NAME}-somebody")
+ADMINISTRATOR = ("--as", f"{NAME}-administrator", "--as-group", "learning-lab-admins")
+LIST = "learning-lab.dev/notebook-dirs"
+GRANT = "dir.learning-lab.dev/shared"
+
+RIGHTS = [
+    {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": NAME},
+        "rules": [
+            {
+                "apiGroups": [""],
+                "resources": ["namespaces", "namespaces/status", "namespaces/finalize"],
+                "verbs": ["get", "create", "update", "patch"],
+            }
+        ],
+    },
+    {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": NAME},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAME},
+        "subjects": [
+            {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": who[1]}
+            for who in (SOMEBODY, ADMINISTRATOR)
+        ],
+    },
+]
+USER = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {
+        "name": NAME,
+        "labels": {"team": "bio", GRANT: "genomics"},
+        "annotations": {LIST: "- /s/somebody/notebooks"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def guarded(api_server: Cluster) -> Iterator[Cluster]:
+    """A cluster with the policy, and a namespace with a list and a grant."""
+    there = bool(api_server.kubectl("get", GUARD, "--ignore-not-found", "-o", "name"))
+    try:
+        api_server.apply([*RIGHTS, USER])
+        api_server.kubectl("apply", "-f", str(POLICY))
+        wait_until(lambda: bool(refusal(api_server, "annotate", f"{LIST}=- /s/other")), 60, "the policy had no effect")
+        yield api_server
+    finally:
+        if not there:
+            api_server.kubectl("delete", "-f", str(POLICY), "--ignore-not-found", check=False)
+        for kind in ("clusterrolebinding", "clusterrole", "namespace"):
+            api_server.kubectl("delete", kind, NAME, "--ignore-not-found", "--wait=false", check=False)
+
+
+def refusal(cluster: Cluster, verb: str, change: str, who: tuple[str, ...] = SOMEBODY) -> str:
+    """Try a change of the namespace; why it is refused, or nothing."""
+    try:
+        cluster.kubectl(verb, "--dry-run=server", "--overwrite", *who, "namespace", NAME, change)
+    except CommandFailed as error:
+        return error.words
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("verb", "change"),
+    [
+        pytest.param("annotate", f"{LIST}=- /s/bob/thesis", id="a list that is changed"),
+        pytest.param("annotate", f"{LIST}-", id="a list that is taken away"),
+        pytest.param("annotate", "learning-lab.dev/userid=bob", id="a user id"),
+        pytest.param("label", "learning-lab.dev/user=true", id="the label that makes it a user's"),
+        pytest.param("label", f"{GRANT}=climate", id="a grant by label that is changed"),
+        pytest.param("label", f"{GRANT}-", id="a grant by label that is taken away"),
+        pytest.param("label", "dir.learning-lab.dev/bob=thesis", id="a new grant by label"),
+    ],
+)
+def test_who_may_change_a_namespace_may_not_grant_directories_in_it(guarded: Cluster, verb: str, change: str) -> None:
+    assert "Only members of the group learning-lab-admins" in " ".join(refusal(guarded, verb, change).split())
+    assert refusal(guarded, verb, change, ADMINISTRATOR) == ""
+
+
+@pytest.mark.parametrize("part", ["status", "finalize"])
+def test_nor_through_a_part_of_the_namespace(guarded: Cluster, part: str) -> None:
+    changed = guarded.get("namespace", NAME)
+    changed["metadata"]["annotations"][LIST] = "- /s/bob/thesis"
+    # kubectl knows no finalize; the path says all that there is to say.
+    path = f"/api/v1/namespaces/{NAME}/{part}?dryRun=All"
+    with pytest.raises(CommandFailed, match="learning-lab-admins"):
+        guarded.kubectl("replace", *SOMEBODY, "--raw", path, "-f", "-", text=json.dumps(changed))
+
+
+def test_nor_by_making_a_namespace_that_has_them(guarded: Cluster) -> None:
+    another = {**USER, "metadata": {**USER["metadata"], "name": f"{NAME}-new"}}
+    create = ("create", "--dry-run=server", "-f", "-")
+    with pytest.raises(CommandFailed, match="learning-lab-admins"):
+        guarded.kubectl(*create, *SOMEBODY, text=json.dumps(another))
+    guarded.kubectl(*create, *ADMINISTRATOR, text=json.dumps(another))
+
+
+@pytest.mark.parametrize(
+    ("verb", "change"),
+    [
+        pytest.param("annotate", "contact=somebody@example.com", id="an annotation of their own"),
+        pytest.param("label", "team=finance", id="a label of their own"),
+        pytest.param("label", "team-", id="a label of their own that goes"),
+    ],
+)
+def test_everything_else_in_a_namespace_stays_theirs(guarded: Cluster, verb: str, change: str) -> None:
+    assert refusal(guarded, verb, change) == ""
+
+
+def test_the_people_who_run_the_cluster_may(guarded: Cluster) -> None:
+    assert refusal(guarded, "annotate", f"{LIST}=- /s/bob/thesis", ()) == ""
+
+
+def test_a_namespace_can_still_go(guarded: Cluster) -> None:
+    guarded.apply([{**USER, "metadata": {**USER["metadata"], "name": f"{NAME}-going"}}])
+    # The cluster's own controller finishes it through the part `finalize`.
+    guarded.kubectl("delete", "namespace", f"{NAME}-going", "--wait", "--timeout=50s")

@@ -1,0 +1,158 @@
+"""What the three overlays are made of, and that a real API server takes every field of them.
+
+`make e2e` runs this: kubectl renders each overlay, and the kind cluster's API server checks it (`--dry-run=server`, so
+nothing is changed). What differs between the environments is held here; what holds in all, in test_rights.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from embedded import NAMESPACES
+from lab_on_kind import LAB, Cluster, CommandFailed
+from learning_lab import image_update
+from learning_lab.settings import LearningLab
+
+NOT_NAMESPACED = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Namespace",
+    "PersistentVolume",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
+CHECK = ("apply", "--dry-run=server", "--validate=strict")
+
+
+def test_the_api_server_takes_every_field(api_server: Cluster, overlay: Any) -> None:
+    said = api_server.kubectl(*CHECK, "-k", str(overlay.folder))
+    taken = [line for line in said.splitlines() if line.endswith("(server dry run)")]
+    assert len(taken) == len(overlay.documents) > 10, said
+
+
+def test_the_api_server_would_refuse_a_field_that_is_misspelt(api_server: Cluster, overlays: dict[str, Any]) -> None:
+    service = overlays["local"].one("Service", "learning-lab")
+    wrong = {**service, "spec": {**service["spec"], "selectors": {}}}
+    with pytest.raises(CommandFailed, match=r"unknown field .*selectors"):
+        api_server.kubectl(*CHECK, "-f", "-", text=json.dumps(wrong))
+
+
+def test_the_peoples_namespaces_apply_by_themselves(api_server: Cluster) -> None:
+    said = api_server.kubectl(*CHECK, "-f", str(NAMESPACES))
+    assert all(f"namespace/{name} " in said for name in ("alice", "bob", "carol")), said
+
+
+def test_everything_that_has_a_namespace_is_in_the_labs_own(overlay: Any) -> None:
+    for document in overlay.documents:
+        expected = None if document["kind"] in NOT_NAMESPACED else LAB
+        assert document["metadata"].get("namespace") == expected, document["metadata"]
+
+
+def test_the_labs_namespace_is_no_users(overlay: Any) -> None:
+    [namespace] = overlay.of_kind("Namespace")
+    assert namespace["metadata"]["name"] == LAB
+    assert not any(key.startswith("learning-lab.dev/") for key in namespace["metadata"]["labels"])
+
+
+def test_nothing_of_the_emulated_company_leaves_this_machine(elsewhere: Any) -> None:
+    text = yaml.safe_dump_all(elsewhere.documents)
+    for word in ("emulation", "hostPath", "NodePort", "LAB_LIVE", "localhost", "learning-lab-registry", "development"):
+        assert word not in text, word
+    assert elsewhere.of_kind("Secret") == []  # a value of the site's, never in a repository
+
+
+def test_the_overlay_says_how_to_make_each_secret_that_it_needs(elsewhere: Any, overlays: dict[str, Any]) -> None:
+    needed = {
+        variable["valueFrom"]["secretKeyRef"]["name"]
+        for container in elsewhere.containers
+        for variable in container.get("env", [])
+        if "secretKeyRef" in variable.get("valueFrom", {})
+    }
+    told = (overlays["staging"].folder / "kustomization.yaml").read_text()
+    assert needed == set(re.findall(r"create secret generic (\S+)", told)) == {"proxy-token", "database"}
+
+
+def test_every_file_with_an_example_address_says_that_it_is_changed_here(elsewhere: Any) -> None:
+    texts = {file.name: file.read_text() for file in elsewhere.folder.iterdir()}
+    assert [name for name, text in texts.items() if "example.com" in text and "CHANGE HERE" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        pytest.param("local", r"learning-lab/(hub|proxy)", id="local: names that make up and Tilt fill in"),
+        pytest.param("staging", r".+/learning-lab/(hub|proxy):[\w.-]+", id="staging: a tag"),
+        pytest.param(
+            "production",
+            r".+/learning-lab/(hub|proxy)@sha256:[0-9a-f]{64}",
+            id="production: a digest",
+        ),
+    ],
+)
+def test_only_our_own_two_images_are_used(overlays: dict[str, Any], name: str, image: str) -> None:
+    used = {container["image"] for container in overlays[name].containers}
+    assert len(used) == 2
+    assert [each for each in used if not re.fullmatch(image, each)] == []
+
+
+def test_a_tag_is_looked_up_again_when_the_lab_restarts(overlays: dict[str, Any]) -> None:
+    policies = {each["name"]: each.get("imagePullPolicy") for each in overlays["staging"].pod["containers"]}
+    assert policies == {"hub": "Always", "proxy": "Always"}
+
+
+def test_a_drained_node_waits_for_a_person(elsewhere: Any) -> None:
+    budget = elsewhere.one("PodDisruptionBudget", "learning-lab")["spec"]
+    assert budget["maxUnavailable"] == 0
+    assert budget["selector"] == elsewhere.one("Deployment", "learning-lab")["spec"]["selector"]
+
+
+def test_people_come_by_tls_only(elsewhere: Any) -> None:
+    ingress = elsewhere.one("Ingress", "learning-lab")["spec"]
+    assert [host for tls in ingress["tls"] for host in tls["hosts"]] == [rule["host"] for rule in ingress["rules"]]
+
+
+def test_production_lets_only_the_ingress_controller_in(overlays: dict[str, Any]) -> None:
+    policy = overlays["production"].one("NetworkPolicy", "learning-lab")["spec"]
+    labels = overlays["production"].one("Deployment", "learning-lab")["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert [port["port"] for rule in policy["ingress"] for port in rule["ports"]] == [8000]
+    assert all(rule["from"] for rule in policy["ingress"])
+
+
+def test_two_hubs_are_never_there_at_once(overlay: Any) -> None:
+    deployment = overlay.one("Deployment", "learning-lab")["spec"]
+    assert deployment["replicas"] == 1
+    assert deployment["strategy"] == {"type": "Recreate"}
+
+
+def test_a_hub_that_restarts_stays_behind_its_service(overlay: Any) -> None:
+    hub, proxy = overlay.container("hub"), overlay.container("proxy")
+    assert "readinessProbe" not in hub
+    assert "startupProbe" in hub
+    assert {"readinessProbe", "livenessProbe"} <= set(proxy)
+    assert ("livenessProbe" in hub) == (overlay.name != "local")
+
+
+def test_every_option_that_the_manifest_sets_is_an_option(overlay: Any) -> None:
+    options = {f"LEARNING_LAB_{name.upper()}" for name in LearningLab.class_traits(config=True)}
+    hub = overlay.container("hub")
+    variables = {variable["name"]: variable.get("value") for variable in hub["env"]}
+    assert {name for name in variables if name.startswith("LEARNING_LAB_")} <= options
+    mounts = {mount["name"]: mount["mountPath"] for mount in hub["volumeMounts"]}
+    assert variables["LEARNING_LAB_UPDATE_NOTICE"] == mounts["update-notice"]
+
+
+def test_the_image_update_is_told_only_what_it_knows(overlay: Any) -> None:
+    job = overlay.one("CronJob", "image-update")["spec"]
+    [only] = job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert only["command"][-1] == image_update.__name__
+    for variable in only.get("env", []):
+        assert f"    {variable['name']} " in (image_update.__doc__ or ""), variable["name"]
+    assert job["concurrencyPolicy"] == "Forbid"
+    # Only a tag can come to mean another image.
+    assert bool(job.get("suspend")) == (overlay.name != "staging")
