@@ -1,0 +1,118 @@
+"""How an edit comes into the cluster: by live update, or by a new image and a new pod."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(PROJECT / each) for each in ("e2e", "kind", "services/hub/emulation")]
+
+import engine  # noqa: E402  the path above
+import images  # noqa: E402
+from cluster import REGISTRY_HOST  # noqa: E402
+from deploy import DOCKERFILE, STAGES  # noqa: E402
+from lab_on_kind import DEPLOYMENT, LAB, Cluster, NoCluster, tool, wait_until  # noqa: E402
+from steps import run  # noqa: E402
+
+IMAGE = "learning-lab/hub"
+SECONDS = 600  # for one of them: all packages are built anew on a busy machine
+
+
+class Way(Protocol):
+    """How an edit comes into the cluster."""
+
+    name: str
+
+    def bring(self, path: Path) -> None:
+        """Do what is to be done after the file was saved."""
+        ...
+
+
+class Rebuild:
+    """A new image, pushed to the local registry, and a new pod."""
+
+    name = "docker build, docker push, kubectl set image"
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def bring(self, path: Path | None = None) -> None:  # noqa: ARG002  the whole context goes
+        """Build, push and roll out."""
+        tagged = f"{REGISTRY_HOST}/{IMAGE}:bench"
+        images.build(tagged, PROJECT, DOCKERFILE, target=STAGES[IMAGE])
+        run([engine.client(), "push", tagged], "Does the registry run? `make up` starts it.")
+        digests = subprocess.check_output(
+            [engine.client(), "image", "inspect", "--format", "{{json .RepoDigests}}", tagged], text=True
+        )
+        digest = next(each for each in json.loads(digests) if each.startswith(f"{REGISTRY_HOST}/{IMAGE}@"))
+        self._cluster.kubectl("set", "image", DEPLOYMENT, "-n", LAB, f"hub={digest}", f"storage={digest}")
+        self._cluster.kubectl("rollout", "status", DEPLOYMENT, "-n", LAB, f"--timeout={SECONDS}s", seconds=SECONDS)
+
+
+class ByHand:
+    """The Tiltfile's sync and restart, by kubectl."""
+
+    name = "the Tiltfile's copy and restart by kubectl (no tilt on the PATH)"
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def bring(self, path: Path) -> None:
+        """Copy the file into the hub's container, and restart the hub for Python."""
+        exec_in = [tool("kubectl"), "--context", self._cluster.context, "exec", "-n", LAB, DEPLOYMENT, "-c", "hub"]
+        archive = subprocess.check_output(["tar", "-C", PROJECT, "-cf", "-", path.relative_to(PROJECT)])
+        subprocess.run([*exec_in, "-i", "--", "tar", "-C", "/app", "-xf", "-"], input=archive, check=True)
+        if path.suffix == ".py":
+            subprocess.run([*exec_in, "--", "sv", "-w", "5", "restart", "/app/service/hub"], check=True)
+
+
+class Tilt:
+    """`tilt up`, which watches the files itself.
+
+    Args:
+        cluster: the only one that it may use.
+        log: where its output goes.
+    """
+
+    def __init__(self, cluster: Cluster, log: Path) -> None:
+        self._log = log
+        self._context = cluster.context
+        version = subprocess.check_output(["tilt", "version"], text=True).split(",")[0]
+        self.name = f"tilt up ({version})"
+        self._port = "10351"  # beside a person's own
+
+    def bring(self, path: Path) -> None:
+        """Nothing: it has seen it."""
+
+    @contextlib.contextmanager
+    def up(self) -> Iterator[None]:
+        """Run it until its lab is ready, and end it afterwards; the lab stays."""
+        environment = {**os.environ, "TILT_DISABLE_ANALYTICS": "1"}
+        command = ["tilt", "up", "--stream", "--port", self._port, "--context", self._context, "learning-lab"]
+        with self._log.open("wb") as log:
+            # In a session of its own: Ctrl-C is ours, and the files are put back while it still runs.
+            process = subprocess.Popen(
+                command, cwd=PROJECT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+            try:
+                wait_until(lambda: self._is_ready(process), SECONDS, "tilt up did not get the lab ready")
+                yield
+            finally:
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
+
+    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        if process.poll() is not None:
+            raise NoCluster(f"tilt up ended with {process.returncode}. {self._log} tells why.")
+        command = ["tilt", "get", "uiresource", "learning-lab", "--port", self._port, "--output", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        status = json.loads(done.stdout)["status"] if done.returncode == 0 else {}
+        return bool(status.get("runtimeStatus") == "ok" and status.get("updateStatus") == "ok")
