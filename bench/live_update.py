@@ -34,9 +34,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT / each) for each in ("e2e", "kind", "services/hub/emulation", "services/hub/tests")]
 
 from at_work import AtWork, LostWork, person  # noqa: E402  the path above
+from cluster import REGISTRY_HOST  # noqa: E402
 from lab_on_kind import DEPLOYMENT, LAB, Cluster, NoCluster, wait_until  # noqa: E402
 from steps import Stop  # noqa: E402
-from ways import REGISTRY_HOST, SECONDS, ByHand, Rebuild, Tilt, Way  # noqa: E402
+from ways import SECONDS, ByHand, Rebuild, Tilt, Way  # noqa: E402
 
 RESULTS = PROJECT / "bench" / "results"
 HUB = PROJECT / "services/hub/src/learning_lab"
@@ -129,7 +130,7 @@ def edits(url: str) -> list[Edit]:
 
     def header(mark: str) -> bool:
         with contextlib.suppress(httpx.TransportError):
-            return http.get("/hub/health").headers.get("X-Live-Update") == mark
+            return bool(http.get("/hub/health").headers.get("X-Live-Update") == mark)
         return False
 
     policy = '"Referrer-Policy": "same-origin",'
@@ -200,9 +201,6 @@ def measure(cluster: Cluster, repeats: int, dependency_repeats: int) -> dict[str
     Returns:
         The figures, and how they were come by.
     """
-    url = cluster.url
-    all_edits = edits(url)
-    figures = {edit.name: Figure(edit.name, edit.within) for edit in all_edits}
     dependencies: list[tuple[float, int, int]] = []
     lock = PROJECT / "services/hub/pyproject.toml"
     tilt = Tilt(cluster, RESULTS / "tilt.log") if shutil.which("tilt") else None
@@ -213,9 +211,11 @@ def measure(cluster: Cluster, repeats: int, dependency_repeats: int) -> dict[str
             say("tilt up: the first image and the first pod")
             at_the_end.enter_context(tilt.up())
         cluster.wait_until_healthy(SECONDS)
+        all_edits = edits(cluster.url)
+        figures = {edit.name: Figure(edit.name, edit.within) for edit in all_edits}
         with put_back(*(edit.path for edit in all_edits), lock):
             say(f"live, by {live.name}, while alice is at work")
-            alice = AtWork(url)
+            alice = AtWork(cluster.url)
             for _ in range(repeats):
                 for edit in all_edits:
                     figures[edit.name].live.append(seconds_until_seen(edit, live))
@@ -283,7 +283,7 @@ def main() -> None:
         if not shutil.which("tilt"):
             cluster.check()
         result = measure(cluster, arguments.repeats, arguments.dependencies)
-    except (NoCluster, LostWork, Stop, AssertionError) as error:
+    except (NoCluster, LostWork, Stop, AssertionError, httpx.HTTPError) as error:
         sys.exit(f"bench: {error}")
     except KeyboardInterrupt:
         sys.exit("\nbench: stopped; the files are as they were. `make up` brings the lab without the edits.")
