@@ -183,8 +183,10 @@ def change_dependencies(cluster: Cluster, way: Way) -> tuple[float, int, int]:
     def is_new() -> bool:
         with contextlib.suppress(AssertionError):  # between two pods
             found = cluster.pod()
-            return found["metadata"]["uid"] != pod and all(
-                each["ready"] for each in found["status"]["containerStatuses"]
+            return (
+                found["metadata"]["uid"] != pod
+                and "containerStatuses" in found["status"]
+                and all(each["ready"] for each in found["status"]["containerStatuses"])
             )
         return False
 

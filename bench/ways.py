@@ -19,6 +19,7 @@ import engine  # noqa: E402  the path above
 import images  # noqa: E402
 from cluster import REGISTRY_HOST  # noqa: E402
 from deploy import DOCKERFILE, STAGES  # noqa: E402
+from embedded import free_ports  # noqa: E402
 from lab_on_kind import DEPLOYMENT, LAB, Cluster, NoCluster, tool, wait_until  # noqa: E402
 from steps import run  # noqa: E402
 
@@ -87,7 +88,7 @@ class Tilt:
         self._context = cluster.context
         version = subprocess.check_output(["tilt", "version"], text=True).split(",")[0]
         self.name = f"tilt up ({version})"
-        self._port = "10351"  # beside a person's own
+        self._port = str(free_ports(1)[0])  # beside a person's own
 
     def bring(self, path: Path) -> None:
         """Nothing: it has seen it."""
