@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -37,10 +38,10 @@ class Way(Protocol):
         ...
 
 
-class Rebuild:
-    """A new image, pushed to the local registry, and a new pod."""
+class Push:
+    """A new image through the local registry, and a new pod: what `make up` does."""
 
-    name = "docker build, docker push, kubectl set image"
+    name = "docker build, docker push, rollout"
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -53,9 +54,31 @@ class Rebuild:
         digests = subprocess.check_output(
             [engine.client(), "image", "inspect", "--format", "{{json .RepoDigests}}", tagged], text=True
         )
-        digest = next(each for each in json.loads(digests) if each.startswith(f"{REGISTRY_HOST}/{IMAGE}@"))
-        self._cluster.kubectl("set", "image", DEPLOYMENT, "-n", LAB, f"hub={digest}", f"storage={digest}")
-        self._cluster.kubectl("rollout", "status", DEPLOYMENT, "-n", LAB, f"--timeout={SECONDS}s", seconds=SECONDS)
+        roll_out(self._cluster, next(each for each in json.loads(digests) if each.startswith(tagged[: -len(":bench")])))
+
+
+class Load:
+    """A new image copied into the node whole, and a new pod: what is done on kind without a registry."""
+
+    name = "docker build, kind load, rollout"
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def bring(self, path: Path | None = None) -> None:  # noqa: ARG002
+        """Build, load and roll out."""
+        tagged = f"{IMAGE}:bench-{uuid.uuid4().hex[:12]}"
+        images.build(tagged, PROJECT, DOCKERFILE, target=STAGES[IMAGE])
+        name = self._cluster.context.removeprefix("kind-")
+        run([tool("kind"), "load", "docker-image", tagged, "--name", name], "Is the node's disk full?", seconds=SECONDS)
+        roll_out(self._cluster, tagged)
+        run([engine.client(), "image", "rm", tagged], "")
+
+
+def roll_out(cluster: Cluster, image: str) -> None:
+    """Make the lab's pod run that image, and wait until it does."""
+    cluster.kubectl("set", "image", DEPLOYMENT, "-n", LAB, f"hub={image}", f"storage={image}")
+    cluster.kubectl("rollout", "status", DEPLOYMENT, "-n", LAB, f"--timeout={SECONDS}s", seconds=SECONDS)
 
 
 class ByHand:
