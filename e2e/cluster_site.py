@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from k8s_annotations import PREFIX, namespace_name
@@ -61,12 +62,15 @@ class ClusterSite:
 
     @contextlib.contextmanager
     def held(self, userid: str) -> Iterator[None]:
-        """Hold the user's server where it is in its start."""
-        pid = self._cluster.in_pod("hold", userid, str(SERVER_SECONDS), seconds=SERVER_SECONDS + 30).strip()
-        try:
-            yield
-        finally:
-            self._cluster.in_pod("go-on", userid, pid)
+        """Hold the server that the user starts inside, as soon as it is there."""
+        with ThreadPoolExecutor(1) as watching:
+            held = watching.submit(
+                self._cluster.in_pod, "hold", userid, str(SERVER_SECONDS), seconds=SERVER_SECONDS + 30
+            )
+            try:
+                yield
+            finally:
+                self._cluster.in_pod("go-on", userid, held.result().strip())
 
     def log(self) -> str:
         """What a failure's reader wants to see."""

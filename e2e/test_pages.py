@@ -86,8 +86,8 @@ def test_pending_then_home_then_switch(
 ) -> None:
     alice = visitor("alice", color_scheme=scheme)
     alice.choose("Thesis")
-    alice.start()
     with site.held("alice"):  # a start would be over before the page has been looked at
+        alice.start()
         expect(alice.page.get_by_role("listitem").filter(has_text="Starting JupyterLab").first).to_be_visible()
         screenshots(alice.page, f"pending-{scheme}")
         check(alice.page)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,7 +100,7 @@ class Site(Protocol):
         ...
 
     def held(self, userid: str) -> contextlib.AbstractContextManager[None]:
-        """Hold the user's server where it is in its start."""
+        """Hold the server that the user starts inside, as soon as it is there."""
         ...
 
     def log(self) -> str:
@@ -152,13 +153,18 @@ class EmbeddedSite:
 
     @contextlib.contextmanager
     def held(self, userid: str) -> Iterator[None]:
-        """Hold the user's server where it is in its start."""
-        pid = self._wait_for_server(pwd.getpwnam(userid).pw_uid)
+        """Hold the server that the user starts inside, as soon as it is there."""
+        with ThreadPoolExecutor(1) as watching:
+            held = watching.submit(self._hold, pwd.getpwnam(userid).pw_uid)
+            try:
+                yield
+            finally:
+                os.kill(held.result(), signal.SIGCONT)
+
+    def _hold(self, uid: int) -> int:
+        pid = self._wait_for_server(uid)
         os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
+        return pid
 
     @staticmethod
     def _wait_for_server(uid: int) -> int:
