@@ -64,6 +64,15 @@ class Person:
         while (server := self.server(name)) and (server["ready"] or server["pending"]) and time.monotonic() < until:
             time.sleep(0.2)
 
+    def start_kernel(self) -> dict[str, Any]:
+        """A kernel in the server: its model as `POST /user/<id>/api/kernels` gives it."""
+        self.http.get(f"/user/{self.userid}/lab")  # the first visit brings the server's own cookies
+        token = self.http.cookies.get("_xsrf", path=f"/user/{self.userid}/")
+        response = self.http.post(f"/user/{self.userid}/api/kernels", json={}, headers={"X-XSRFToken": token or ""})
+        response.raise_for_status()
+        model: dict[str, Any] = response.json()
+        return model
+
     def contents(self, path: str = "") -> dict[str, Any]:
         """What the server lists: `GET /user/<id>/api/contents/`."""
         self.http.get(f"/user/{self.userid}/lab")  # the first visit brings the server's own cookies

@@ -243,7 +243,7 @@ class TestWhatIsNot:
         alice = person("alice")
         alice.start(typed="notebooks/link")
         alice.wait_until_ready()
-        assert environment_of("alice")["JUPYTERHUB_ROOT_DIR"] == "/s/alice/thesis"
+        assert environment_of(alice)["JUPYTERHUB_ROOT_DIR"] == "/s/alice/thesis"
 
     def test_a_directory_that_is_gone_is_refused_with_a_sentence(
         self, person: Callable[[str], Person], annotate: Callable[..., None]
@@ -377,7 +377,7 @@ class TestIsolation:
         alice = person("alice")
         alice.start(directory="notebooks")
         alice.wait_until_ready()
-        environment = environment_of("alice")
+        environment = environment_of(alice)
         assert "CONFIGPROXY_AUTH_TOKEN" not in environment
         assert not [name for name in environment if name.startswith("LEARNING_LAB_")]
         assert environment["HOME"] == "/home/alice"
@@ -388,7 +388,7 @@ class TestIsolation:
         for directory in ("notebooks", "thesis"):
             alice.start(directory=directory)
             alice.wait_until_ready()
-            workspaces.append(environment_of("alice")["JUPYTERLAB_WORKSPACES_DIR"])
+            workspaces.append(environment_of(alice)["JUPYTERLAB_WORKSPACES_DIR"])
             alice.stop()
         assert workspaces[0] != workspaces[1]
 
@@ -425,9 +425,18 @@ def server_status(userid: str) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
-def environment_of(userid: str) -> dict[str, str]:
-    pairs = Path(f"/proc/{server_pid(userid)}/environ").read_bytes().decode().split("\0")
+def environment_of(person: Person) -> dict[str, str]:
+    """The environment of the person's server, as a kernel got it: /proc shows a forked server's no more."""
+    person.start_kernel()
+    server = server_pid(person.userid)
+    children = Path(f"/proc/{server}/task").glob("*/children")
+    kernel = next(pid for each in children for pid in each.read_text().split() if is_kernel(int(pid)))
+    pairs = Path(f"/proc/{kernel}/environ").read_bytes().decode().split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def is_kernel(pid: int) -> bool:
+    return b"ipykernel_launcher" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def readable_by(userid: str, path: Path) -> bool:

@@ -5,6 +5,7 @@ The site's `jupyterhub_config.py` says its own policy first and calls this last;
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -19,6 +20,7 @@ from k8s_annotations import AnnotationError
 
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
+from .local_spawner import LabLocalSpawner
 from .settings import LearningLab, SettingError, environment_settings
 from .update_notice import notice
 
@@ -55,6 +57,8 @@ def configure(c: Config) -> None:
 
     _default(c.JupyterHub, "spawner_class", "lab-local")
     _default(c.JupyterHub, "authenticator_class", "lab-pam")
+    if _starts_processes(c.JupyterHub.spawner_class):
+        _keep_warm()
     _default(c.JupyterHub, "allow_named_servers", settings.open_beside)
     # A bad directory is a person's problem and must never count towards stopping the hub.
     _default(c.Spawner, "consecutive_failure_limit", 0)
@@ -73,6 +77,21 @@ def configure(c: Config) -> None:
         "lab_servers": lambda user: functools.partial(servers_of, user),
         "lab_update": lambda _user: notice(settings.update_notice, datetime.now().astimezone()),
     } | dict(c.JupyterHub.get("template_vars", {}))
+
+
+def _starts_processes(spawner_class: object) -> bool:
+    return spawner_class == "lab-local" or (
+        isinstance(spawner_class, type) and issubclass(spawner_class, LabLocalSpawner)
+    )
+
+
+def _keep_warm() -> None:
+    """Start the warm parent now, so that it is warm when the first person has logged in."""
+    warm = Lab.instance().warm
+    # Without a running loop this is no hub: `jupyterhub token` reads the configuration too.
+    with contextlib.suppress(RuntimeError):
+        if warm is not None:
+            warm.start()
 
 
 def load_settings(c: Config) -> LearningLab:

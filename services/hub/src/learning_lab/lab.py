@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import ClassVar
+
+import traitlets.log
 
 from .audit import AuditLog
 from .namespaces import GrantsSource, make_reader
 from .probe import Prober
 from .settings import LearningLab
+from .warm_start import WarmParent
+
+JUPYTER_CONFIG = str(Path(__file__).with_name("jupyter"))  # what every user's server is configured with
 
 
 class Lab:
-    """The settings and the three things that do I/O for them.
+    """The settings and the four things that do I/O for them.
 
     Attributes:
         settings: every option.
         grants: reads what users are granted.
         prober: looks at directories as their user.
         audit: writes decisions.
+        warm: forks servers; None where it is turned off.
     """
 
     _instance: ClassVar[Lab | None] = None
@@ -29,10 +36,12 @@ class Lab:
         self.grants = GrantsSource(make_reader(settings), settings, log)
         self.prober = Prober(deadline=settings.probe_deadline, ttl=settings.menu_probe_ttl, log=log)
         self.audit = AuditLog(settings.audit_log, log)
+        environ = {"JUPYTER_CONFIG_PATH": JUPYTER_CONFIG}
+        self.warm = WarmParent(settings.warm_leave_out, environ, log) if settings.warm else None
 
     @classmethod
     def instance(cls) -> Lab:
         """The lab of this process, made at the first call from `LearningLab.instance()`."""
         if cls._instance is None:
-            cls._instance = cls(LearningLab.instance(), logging.getLogger("traitlets"))
+            cls._instance = cls(LearningLab.instance(), logging.getLogger(traitlets.log.get_logger().name))
         return cls._instance

@@ -6,7 +6,9 @@ Over JupyterHub's LocalProcessSpawner:
 - a process that ends is noticed at once;
 - umask 0002 where a directory is shared, so that what one person makes the others can change (jupyterhub#2659);
 - the process's start time is stored beside its PID: after a restart of the hub a reused PID is neither taken for
-  alive nor signalled.
+  alive nor signalled;
+- it is forked from the warm parent where that is the same as starting it plainly, and else started plainly;
+- who waits is told at once when the server ends before it answers, instead of after `http_timeout`.
 """
 
 from __future__ import annotations
@@ -14,16 +16,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from jupyterhub.spawner import LocalProcessSpawner
+from jupyterhub.utils import random_port
 from traitlets import default
 
 from .choice import Chosen
+from .lab import Lab
+from .refusal import Refused
 from .spawner import LabSpawnerMixin
+from .warm_start import STARTS, Forked, Request, WarmParent
 
 SHARED_UMASK = 0o002
 OWN_UMASK = 0o022
@@ -32,7 +39,10 @@ OWN_UMASK = 0o022
 class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[misc]
     """Starts JupyterLab as a process of the user."""
 
+    pid: int
+    port: int
     _started_at = 0  # clock ticks since the machine started, from /proc; 0 when unknown
+    _forked: Forked | None = None
 
     @default("cmd")
     def _cmd_default(self) -> list[str]:
@@ -44,19 +54,77 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
         return "/lab"
 
     async def start(self) -> tuple[str, int]:
-        """Start the server.
+        """Start the server and wait until it listens.
 
         Returns:
             Address and port.
 
         Raises:
-            Refused: the start did not come through the check.
+            Refused: the start did not come through the check, or the server ended or did not listen in time.
         """
         self.require_choice()
-        address: tuple[str, int] = await super().start()
-        self._started_at = process_start(self.pid)
-        self._step(60, "Waiting for JupyterLab to answer")
+        warm = Lab.instance().warm
+        async with warm.turn() if warm else contextlib.nullcontext():
+            way = "warm" if warm and await self._fork(warm) else "plain"
+            STARTS.labels(way=way).inc()
+            address: tuple[str, int] = (self.ip or "127.0.0.1", self.port) if way == "warm" else await super().start()
+            self._started_at = process_start(self.pid)
+            # A hub that is restarted right now shall find it again; JupyterHub saves this only when it listens.
+            self.orm_spawner.state = self.get_state()
+            self.db.commit()
+            self._step(60, "Waiting for JupyterLab to answer")
+            await self._wait_until_it_listens(*address)
         return address
+
+    async def _fork(self, warm: WarmParent) -> bool:
+        """Have the server forked; whether it was."""
+        if self.shell_cmd or self.popen_kwargs or list(self.cmd) != self._cmd_default():
+            self.log.info("This lab starts servers by a command of its own, so plainly")
+            return False
+        chosen = self.require_choice()
+        if self.port == 0:
+            self.port = random_port()
+        account = chosen.account
+        self._forked = await warm.fork(
+            Request(
+                argv=[*self.cmd, *self.get_args()],
+                env=self.get_env(),
+                uid=account.uid,
+                gid=account.gid,
+                groups=list(account.groups),
+                umask=umask_of(chosen),
+                cwd=chosen.home,
+            )
+        )
+        if self._forked is None:
+            self.log.warning("No warm parent for the server of %s: starting it plainly", self._log_name)
+            return False
+        self.proc = None
+        self.pid = self._forked.pid
+        self._forked.ended = lambda: asyncio.ensure_future(self._notice_end())
+        return True
+
+    async def _notice_end(self) -> None:
+        if self._poll_callback is not None:  # JupyterHub looks every half minute; this is at once
+            await self.poll_and_notify()
+
+    async def _wait_until_it_listens(self, ip: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.http_timeout
+        while True:
+            with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as probe:
+                probe.setblocking(False)
+                with contextlib.suppress(OSError):
+                    await loop.sock_connect(probe, (ip, port))
+                    return
+            status = await self.poll()
+            if status is not None:
+                self.log.error("The server of %s ended with %s before it listened", self._log_name, status)
+                raise Refused(500, "JupyterLab ended as soon as it began. Tell the people who run this lab.")
+            if loop.time() >= until:
+                self.log.error("The server of %s does not listen after %g s", self._log_name, self.http_timeout)
+                raise Refused(500, "JupyterLab did not answer in time. Try again in a minute.")
+            await asyncio.sleep(0.01)
 
     def user_env(self, env: dict[str, str]) -> dict[str, str]:
         """The account's part of the environment."""
@@ -73,10 +141,11 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
     async def poll(self) -> int | None:
         """None while the server runs, else its exit code; a stranger with our server's old PID is not our server."""
         if self.proc is None and self.pid and self._started_at and process_start(self.pid) != self._started_at:
+            status = self._forked.status if self._forked else None
             self.clear_state()
-            return 0
-        status: int | None = await super().poll()
-        return status
+            return status or 0
+        found: int | None = await super().poll()
+        return found
 
     async def wait_for_death(self, timeout: float = 10) -> bool:  # noqa: ASYNC109  JupyterHub names it so
         """Wait until the process has ended: True, or False when the time is over.
@@ -102,11 +171,24 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
         super().load_state(state)
         self._started_at = state.get("started_at", 0)
 
+    def clear_state(self) -> None:
+        """Forget the server."""
+        super().clear_state()
+        self._started_at = 0
+        if self._forked is not None:
+            self._forked.let_go()
+            self._forked = None
+
+
+def umask_of(chosen: Chosen) -> int:
+    """The umask of a server in the chosen directory."""
+    return SHARED_UMASK if chosen.shared else OWN_UMASK
+
 
 def become(chosen: Chosen) -> Callable[[], None]:
     """Make the function that turns a forked child into the user, for `Popen(preexec_fn=...)`."""
     account, home = chosen.account, chosen.home
-    umask = SHARED_UMASK if chosen.shared else OWN_UMASK
+    umask = umask_of(chosen)
 
     def preexec() -> None:
         if os.geteuid() == 0:
@@ -129,11 +211,12 @@ def process_start(pid: int) -> int:
         pid: its PID.
 
     Returns:
-        Clock ticks since the machine started (field 22 of /proc/PID/stat, proc_pid_stat(5)); 0 when it is gone.
+        Clock ticks since the machine started (field 22 of /proc/PID/stat, proc_pid_stat(5)); 0 when it has ended.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return 0
     # The name in field 2 may hold spaces and parentheses; the fields after its last ")" do not.
-    return int(stat.rpartition(")")[2].split()[19])
+    fields = stat.rpartition(")")[2].split()
+    return 0 if fields[0] == "Z" else int(fields[19])

@@ -120,6 +120,20 @@ class LearningLab(SingletonConfigurable):
         pages tell it. Empty: they tell nothing.""",
     ).tag(config=True)
 
+    warm = Bool(
+        True,
+        help="""Whether people's servers are forked from a process that has imported JupyterLab already, which makes a
+        start several times quicker. It is for servers that are processes beside the hub. A server that cannot be
+        started so is started the plain way.""",
+    ).tag(config=True)
+
+    warm_leave_out = List(
+        Unicode(),
+        help="""Modules and packages that each server imports by itself, because they must not be forked. One that
+        starts a thread when it is imported, or reads a variable that is each user's own, is found without this. In the
+        environment: separated by colons.""",
+    ).tag(config=True)
+
     open_beside = Bool(
         False,
         help="Whether a person may have a second directory open beside the first (JupyterHub's named servers).",

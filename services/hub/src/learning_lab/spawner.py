@@ -16,7 +16,6 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter
@@ -27,7 +26,7 @@ from k8s_annotations import Grants
 from .choice import Chosen, look, read_grants, resolve_choice
 from .client import client_address
 from .directories import NotGranted, resolve
-from .lab import Lab
+from .lab import JUPYTER_CONFIG, Lab
 from .menu import Asked, Menu, build_menu, fingerprint
 from .namespaces import Shown
 from .refusal import Refused
@@ -38,7 +37,6 @@ STARTS = Counter(
     ["outcome"],
 )
 
-_JUPYTER_CONFIG = str(Path(__file__).with_name("jupyter"))
 _OWN = "learning_lab"  # our key in the spawner's state
 
 
@@ -240,7 +238,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         # JupyterLab keeps open tabs by user; without this the tabs of one directory show up in the next.
         env["JUPYTERLAB_WORKSPACES_DIR"] = f"{chosen.home}/.jupyter/lab/workspaces-{mark}"
         # Lab asks everybody whether it may fetch news from the internet; here it does not ask.
-        env["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [env.get("JUPYTER_CONFIG_PATH"), _JUPYTER_CONFIG]))
+        env["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [env.get("JUPYTER_CONFIG_PATH"), JUPYTER_CONFIG]))
         return env
 
     # --- State that outlives a server -----------------------------------------------------------------------------
