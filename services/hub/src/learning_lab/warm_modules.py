@@ -52,13 +52,17 @@ OWN = {
     "USER": "trial",
 }
 
-# These read such a variable and almost everything imports them; what they keep of it is set right otherwise.
+# These read such variables, and to leave them out is to leave out almost everything, or (labapp) to run Node at every
+# start. What they keep of the variables is set right in the child, by `set_right`, or serves nothing here.
 SET_RIGHT = {
-    "jupyter_client.session",  # the user's name in messages: jupyter/jupyter_server_config.py says it
-    "send2trash.plat_other",  # where the trash is: `set_right`
-    "sysconfig",  # where pip --user installs: `set_right`
-    "wsgiref.handlers",  # a copy of the parent's environment for CGI, which nothing here serves
-    "zoneinfo._tzpath",  # asks sysconfig, for something else
+    "jupyter_client.session": {"USER"},
+    "jupyterlab.labapp": {
+        *("HOME", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_NO_CONFIG"),
+    },
+    "send2trash.plat_other": {"HOME", "XDG_DATA_HOME"},
+    "sysconfig": {"HOME", "PYTHONUSERBASE"},
+    "wsgiref.handlers": {"*"},  # a copy of the parent's environment for CGI
+    "zoneinfo._tzpath": {"HOME", "PYTHONUSERBASE"},  # it asks sysconfig, for something else
 }
 
 
@@ -85,7 +89,11 @@ def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection
         StartsThread: this process cannot be used any more; begin anew without that module.
     """
     readers: dict[str, list[str]] = trial["readers"]
-    personal = {name for name, names in readers.items() if not {*own, *OWN}.isdisjoint(names)} - SET_RIGHT
+    settled = {
+        name: {*readers[name]} if "*" in names else names for name, names in SET_RIGHT.items() if name in readers
+    }
+    unsettled = {name: {*names} - settled.get(name, set()) for name, names in readers.items()}
+    personal = {name for name, names in unsettled.items() if not names.isdisjoint({*own, *OWN, "*"})}
     sys.meta_path.insert(0, barrier := _Barrier({*left_out, *personal}))
     try:
         for name in trial["modules"]:
@@ -99,8 +107,12 @@ def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection
     for name in list(sys.modules):
         if name.rpartition(".")[0] not in {"", *sys.modules}:
             del sys.modules[name]
-    kept = [names for name, names in readers.items() if name in sys.modules and name not in SET_RIGHT]
-    return {name: os.environ.get(name) for names in kept for name in names if name != "*"}
+    return {
+        variable: os.environ.get(variable)
+        for name, variables in unsettled.items()
+        if name in sys.modules
+        for variable in variables
+    }
 
 
 def set_right() -> None:
@@ -113,12 +125,27 @@ def set_right() -> None:
     if site.ENABLE_USER_SITE:
         site.addsitedir(site.getusersitepackages())
     tempfile.tempdir = None
-    for name in ("send2trash.plat_other",):
-        if name in sys.modules:
-            importlib.reload(sys.modules[name])
-    if "numpy.random" in sys.modules:
+    modules = sys.modules
+    if "send2trash.plat_other" in modules:
+        importlib.reload(modules["send2trash.plat_other"])
+    if "jupyter_client.session" in modules:
+        _set_default(modules["jupyter_client.session"].Session, username=os.environ.get("USER", "username"))
+    if "jupyterlab.labapp" in modules:
+        lab, commands = modules["jupyterlab.labapp"].LabApp, modules["jupyterlab.commands"]
+        _set_default(
+            lab, user_settings_dir=commands.get_user_settings_dir(), workspaces_dir=commands.get_workspaces_dir()
+        )
+    if "numpy.random" in modules:
         # Python's own generator is seeded anew at a fork, OpenSSL's too; numpy's old global one is not.
-        sys.modules["numpy.random"].seed()
+        modules["numpy.random"].seed()
+
+
+def _set_default(owner: Any, **values: str) -> None:
+    """Give traits of a class another default, as if its body had said so."""
+    for name, value in values.items():
+        getattr(owner, name).default_value = value
+    for each in [owner, *owner.__subclasses__()]:
+        each.setup_class(each.__dict__)
 
 
 class _LeftOut(BaseException):
