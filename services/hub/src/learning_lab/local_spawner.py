@@ -101,12 +101,12 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
             return False
         self.proc = None
         self.pid = self._forked.pid
-        self._forked.ended = lambda: asyncio.ensure_future(self._notice_end())
+        self._forked.ended = self._notice_end
         return True
 
-    async def _notice_end(self) -> None:
+    def _notice_end(self) -> None:
         if self._poll_callback is not None:  # JupyterHub looks every half minute; this is at once
-            await self.poll_and_notify()
+            self._noticing = asyncio.ensure_future(self.poll_and_notify())
 
     async def _wait_until_it_listens(self, ip: str, port: int) -> None:
         loop = asyncio.get_running_loop()

@@ -25,8 +25,8 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NoReturn
 
 TRIAL_SECONDS = 60
 
@@ -178,25 +178,15 @@ def hold_trial(own: Collection[str]) -> dict[str, Any]:
     Raises:
         TrialFailed: the server did not start. The text is the last line that it said.
     """
-    home = tempfile.mkdtemp(prefix="learning-lab-trial-")
     with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as log:
         pid = os.fork()
         if pid == 0:
-            code = 1
-            try:
-                os.dup2(log.fileno(), 1)
-                os.dup2(log.fileno(), 2)
-                os.dup2(told.fileno(), 3)
-                os.closerange(4, 1024)  # of which there are a handful: nothing else was opened yet
-                result = _try(home, dict.fromkeys(own, home))
-                os.write(3, json.dumps(result).encode())
-                code = 0
-            except BaseException as error:
-                os.write(2, f"{type(error).__name__}: {error}\n".encode())
-            finally:
-                os._exit(code)
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            os.dup2(told.fileno(), 3)
+            os.closerange(4, 1024)  # of which there are a handful: nothing else was opened yet
+            _in_child(lambda: _try_at_home(own))
         _, status = os.waitpid(pid, 0)
-        shutil.rmtree(home, ignore_errors=True)
         for file in (told, log):
             file.seek(0)
         if status:
@@ -206,25 +196,55 @@ def hold_trial(own: Collection[str]) -> dict[str, Any]:
         return answer
 
 
-def _try(home: str, more: dict[str, str]) -> dict[str, Any]:
-    signal.alarm(TRIAL_SECONDS)
-    os.setsid()
+def _in_child(action: Callable[[], None]) -> NoReturn:
+    code = 1
+    try:
+        action()
+        code = 0
+    except SystemExit:
+        pass
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+    finally:
+        os._exit(code)
+
+
+def _try_at_home(own: Collection[str]) -> None:
+    """Hold the trial in a home of its own, without rights, and remove all that it leaves."""
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
-        os.chown(home, nobody.pw_uid, nobody.pw_gid)
         os.setgroups([])
         os.setresgid(nobody.pw_gid, nobody.pw_gid, nobody.pw_gid)
         os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
+    home = tempfile.mkdtemp(prefix="learning-lab-trial-")
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        signal.alarm(TRIAL_SECONDS)
+        _in_child(lambda: _try(home, own))
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(ProcessLookupError):  # what an extension has started
+        os.killpg(pid, signal.SIGKILL)
+    shutil.rmtree(home, ignore_errors=True)
+    if status:
+        sys.exit(1)
+
+
+def _try(home: str, more: Collection[str]) -> None:
     os.chdir(home)
     hub = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=_answer, args=(hub,), daemon=True).start()
-    own = {name: value or home for name, value in OWN.items()}
-    own |= {"JUPYTERHUB_API_URL": f"http://127.0.0.1:{hub.getsockname()[1]}/hub/api", "JUPYTERHUB_HOST": ""}
     with socket.create_server(("127.0.0.1", 0)) as free:
-        own["JUPYTERHUB_SERVICE_URL"] = f"http://127.0.0.1:{free.getsockname()[1]}/user/trial/"
-    os.environ.update(own | more)
+        port = free.getsockname()[1]
+    os.environ.update({name: value or home for name, value in OWN.items()} | dict.fromkeys(more, home))
+    os.environ.update(
+        JUPYTERHUB_API_URL=f"http://127.0.0.1:{hub.getsockname()[1]}/hub/api",
+        JUPYTERHUB_HOST="",
+        JUPYTERHUB_SERVER_NAME="",
+        JUPYTERHUB_SERVICE_URL=f"http://127.0.0.1:{port}/user/trial/",
+    )
     reads = _watch_environment()
-    sys.argv = ["jupyterhub-singleuser", "--ServerApp.log_level=ERROR"]
+    sys.argv = ["jupyterhub-singleuser"]
 
     from jupyter_server.serverapp import ServerApp
     from jupyterhub.singleuser import main as start_server
@@ -233,13 +253,14 @@ def _try(home: str, more: dict[str, str]) -> dict[str, Any]:
     setattr(ServerApp, "start", lambda server: started.append(server))  # noqa: B010  types know no such change
     start_server()
     if not started:
-        raise SystemExit("the server did not come to listening")
+        raise TrialFailed("the server did not come to listening")
     # The first kernel would import it.
     importlib.import_module("jupyter_client.provisioning.local_provisioner")
-    return {
+    result = {
         "modules": [name for name in sys.modules if name != "__main__"],
         "readers": {name: sorted(names) for name, names in reads.items() if name != "__main__"},
     }
+    os.write(3, json.dumps(result).encode())
 
 
 def _answer(hub: socket.socket) -> None:

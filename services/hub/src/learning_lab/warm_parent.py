@@ -18,7 +18,8 @@ Rules kept here:
     python -m learning_lab.warm_parent FD [--leave-out MODULE ...] [--own VARIABLE ...]
 
 FD is a Unix socket of packets. When the parent is warm it sends a JSON object with `reads`, the variables of the
-environment that were read while it imported. The hub sends one byte with a descriptor for each start. On the descriptor
+environment that were read while it imported, and `changed` when it forks no more because its packages have changed.
+The hub sends one byte with a descriptor for each start. On the descriptor
 (a stream of lines, JSON) the child reads its request (`warm_start.Request`) and answers `{"pid": ...}`; the parent
 writes `{"status": ...}` when the child has ended: the exit code, negative for a signal.
 """
@@ -71,7 +72,7 @@ def main() -> None:
     except warm_modules.StartsThread as module:
         tell(f"{module} starts a thread when it is imported, so servers import it themselves")
         control.set_inheritable(True)
-        again = [sys.executable, "-m", "learning_lab.warm_parent", *sys.argv[1:], "--leave-out", str(module)]
+        again = [sys.executable, "-P", "-m", "learning_lab.warm_parent", *sys.argv[1:], "--leave-out", str(module)]
         os.execv(again[0], again)  # noqa: S606
     marks = warm_modules.packages()
     # The collector never touches what is there now, so its pages stay shared with every child.
@@ -154,7 +155,8 @@ class Parent:
             return
         self._looked = time.monotonic()
         if warm_modules.packages() != self._marks:
-            tell("packages have changed; a new one takes over")
+            with contextlib.suppress(OSError):  # the hub has just gone
+                self._control.send(b"changed")
             self._leave_hub()
 
     def _leave_hub(self) -> None:
@@ -234,6 +236,7 @@ def become_server(request: dict[str, Any]) -> None:
     time.tzset()
     warm_modules.set_right()
     sys.argv = request["argv"]
+    sys.path.insert(0, os.path.dirname(sys.argv[0]))  # noqa: PTH120  as Python does for a script
     setproctitle.setproctitle(" ".join([sys.executable, *request["argv"]]))
     ctypes.CDLL(None).prctl(_PR_SET_NAME, b"jupyterhub-sing", 0, 0, 0)
 

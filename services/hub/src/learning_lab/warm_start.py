@@ -221,26 +221,26 @@ class WarmParent:
             WARM.set(0)
 
     async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
         pause = SHORTEST_PAUSE
         while True:
+            began = loop.time()
             try:
                 if await self._one():
-                    pause = SHORTEST_PAUSE
-                    self._log.info("The warm parent has ended; a new one is coming")
                     continue
-                self._log.error("The warm parent does not get warm; servers start plainly. Next attempt in %g s", pause)
+                self._log.error("The warm parent has ended; servers start plainly. A new one comes in %g s", pause)
             except OSError as error:
                 self._log.error("The warm parent cannot be started (%s). Next attempt in %g s", error, pause)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = SHORTEST_PAUSE if loop.time() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
 
     async def _one(self) -> bool:
-        """Start one and return when it has ended; whether it was warm for longer than a moment."""
+        """Start one, and return when it has ended: whether as it should, and the next one is wanted now."""
         ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
         self._environ = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | self._more
-        command = [sys.executable, "-m", "learning_lab.warm_parent", str(theirs.fileno())]
+        command = [sys.executable, "-P", "-m", "learning_lab.warm_parent", str(theirs.fileno())]
         command += [part for name in self._leave_out for part in ("--leave-out", name)]
         command += [part for name in self._own for part in ("--own", name)]
         try:
@@ -256,13 +256,14 @@ class WarmParent:
             told = await loop.sock_recv(ours, 2**20)
             if not told:
                 return False
-            began = loop.time()
             self._reads = json.loads(told)["reads"]
             self._control = ours
             WARM.set(1)
             self._log.info("The warm parent is ready")
-            await loop.sock_recv(ours, 1)  # it says no more: this is its end
-            return loop.time() - began > SHORTEST_PAUSE
+            said = await loop.sock_recv(ours, 16)
+            if said:
+                self._log.info("Packages have changed: a new warm parent is coming")
+            return bool(said) or self._control is None
         finally:
             if self._control is ours:
                 self._control = None
