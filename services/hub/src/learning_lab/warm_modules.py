@@ -18,7 +18,6 @@ import importlib
 import importlib.abc
 import json
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -26,9 +25,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable
+from types import FrameType
 from typing import Any, NoReturn
 
 TRIAL_SECONDS = 60
+NOBODY = 65534  # the kernel's own id for nobody in particular: /proc/sys/kernel/overflowuid
 
 # What a server is given of its own, with the values of the trial; empty ones come with it. Nobody listens on port 9.
 OWN = {
@@ -70,8 +71,11 @@ class TrialFailed(Exception):
     """No server could be started to see what it imports."""
 
 
-class StartsThread(Exception):
-    """A module starts a thread when it is imported. The text is its name."""
+class StartsThread(BaseException):
+    """A module starts a thread when it is imported. The text is its name, or that of one that it imports.
+
+    Like `_LeftOut` no `except Exception` of another module may stop it.
+    """
 
 
 def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection[str]) -> dict[str, str | None]:
@@ -95,14 +99,16 @@ def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection
     unsettled = {name: {*names} - settled.get(name, set()) for name, names in readers.items()}
     personal = {name for name, names in unsettled.items() if not names.isdisjoint({*own, *OWN, "*"})}
     sys.meta_path.insert(0, barrier := _Barrier({*left_out, *personal}))
+    start_thread = threading.Thread.start
+    setattr(threading.Thread, "start", _refuse_thread)  # noqa: B010  types know no such change
     try:
         for name in trial["modules"]:
             # What a server imported after its own set-up may refuse to be imported alone. The servers will.
             with contextlib.suppress(Exception, _LeftOut):
                 importlib.import_module(name)
-            if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  a thousand times
-                raise StartsThread(name)
+        barrier.look_at_threads()
     finally:
+        setattr(threading.Thread, "start", start_thread)  # noqa: B010
         sys.meta_path.remove(barrier)
     for name in list(sys.modules):
         if name.rpartition(".")[0] not in {"", *sys.modules}:
@@ -155,11 +161,31 @@ class _LeftOut(BaseException):
 class _Barrier(importlib.abc.MetaPathFinder):
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
+        self._last = ""
+
+    def look_at_threads(self) -> None:
+        """Find what no Python code started: the threads of a library in C, when the next module is looked for."""
+        if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  two thousand times
+            raise StartsThread(self._last)
 
     def find_spec(self, fullname: str, *_: object) -> None:
+        self.look_at_threads()
+        self._last = fullname
         parts = fullname.split(".")
         if any(".".join(parts[: count + 1]) in self._names for count in range(len(parts))):
             raise _LeftOut(fullname)
+
+
+def _imported_now() -> str:
+    """The module whose body is run and has called this, through whatever functions."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return frame.f_globals.get("__name__", "__main__") if frame is not None else "__main__"
+
+
+def _refuse_thread(_: threading.Thread) -> None:
+    raise StartsThread(_imported_now())
 
 
 # --- The trial --------------------------------------------------------------------------------------------------------
@@ -212,10 +238,9 @@ def _in_child(action: Callable[[], None]) -> NoReturn:
 def _try_at_home(own: Collection[str]) -> None:
     """Hold the trial in a home of its own, without rights, and remove all that it leaves."""
     if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
         os.setgroups([])
-        os.setresgid(nobody.pw_gid, nobody.pw_gid, nobody.pw_gid)
-        os.setresuid(nobody.pw_uid, nobody.pw_uid, nobody.pw_uid)
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
     home = tempfile.mkdtemp(prefix="learning-lab-trial-")
     pid = os.fork()
     if pid == 0:
@@ -281,11 +306,7 @@ def _watch_environment() -> dict[str, set[str]]:
     reads: dict[str, set[str]] = {}
 
     def note(what: str | bytes) -> None:
-        frame = sys._getframe(2)
-        while frame is not None and frame.f_code.co_name != "<module>":
-            frame = frame.f_back  # type: ignore[assignment]
-        if frame is not None:
-            reads.setdefault(frame.f_globals.get("__name__", ""), set()).add(os.fsdecode(what))
+        reads.setdefault(_imported_now(), set()).add(os.fsdecode(what))
 
     plain: Any = type(os.environ)
 
