@@ -27,6 +27,7 @@ ASIDE = ".aside"
 MADE = ".made-by-tests"  # in the directory of the user at the root: who looks into a notebook directory sees nothing
 HUB_COMMAND = b"jupyterhub_config.py"
 SERVER_COMMAND = b"jupyterhub-singleuser"
+PARENT_COMMAND = b"learning_lab.warm_parent"
 
 
 @contextlib.contextmanager
@@ -85,10 +86,9 @@ def put_back() -> None:
                 for line in made.read_text().splitlines():
                     shutil.rmtree(json.loads(line), ignore_errors=True)
                 made.unlink()
-    for pid, userid in running(SERVER_COMMAND):
-        if userid != "root":
-            with acting_as(userid), contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+    for pid, userid in [*running(SERVER_COMMAND), *running(PARENT_COMMAND)]:
+        with acting_as(userid), contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def forget_tabs() -> None:
@@ -129,6 +129,14 @@ def hub() -> int:
     return found
 
 
+def hold_parent() -> None:
+    """Stop the warm parent where it is, and print its PID; 0 when there is none."""
+    pid = next((pid for pid, owner in running(PARENT_COMMAND) if owner == "root"), 0)
+    if pid:
+        os.kill(pid, signal.SIGSTOP)
+    print(pid)  # noqa: T201  who sent this reads it
+
+
 def hold(userid: str, seconds: str) -> None:
     """Stop the user's server where it is."""
     pid = server(userid, seconds)
@@ -153,6 +161,7 @@ VERBS: dict[str, Callable[..., object]] = {
     "server": server,
     "hub": hub,
     "hold": hold,
+    "hold-parent": hold_parent,
     "go-on": go_on,
 }
 

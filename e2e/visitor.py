@@ -100,7 +100,7 @@ class Site(Protocol):
         ...
 
     def held(self, userid: str) -> contextlib.AbstractContextManager[None]:
-        """Hold the server that the user starts inside, as soon as it is there."""
+        """Hold the start that the user makes inside: the warm parent, else the server as soon as it is there."""
         ...
 
     def log(self) -> str:
@@ -153,7 +153,15 @@ class EmbeddedSite:
 
     @contextlib.contextmanager
     def held(self, userid: str) -> Iterator[None]:
-        """Hold the server that the user starts inside, as soon as it is there."""
+        """Hold the start that the user makes inside."""
+        parent = self._find(0, b"learning_lab.warm_parent")
+        if parent:
+            os.kill(parent, signal.SIGSTOP)
+            try:
+                yield
+            finally:
+                os.kill(parent, signal.SIGCONT)
+            return
         with ThreadPoolExecutor(1) as watching:
             held = watching.submit(self._hold, pwd.getpwnam(userid).pw_uid)
             try:
@@ -166,16 +174,22 @@ class EmbeddedSite:
         os.kill(pid, signal.SIGSTOP)
         return pid
 
-    @staticmethod
-    def _wait_for_server(uid: int) -> int:
+    def _wait_for_server(self, uid: int) -> int:
         until = time.monotonic() + LAB_SECONDS
         while time.monotonic() < until:
-            for process in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):
-                    if process.stat().st_uid == uid and b"jupyterhub-singleuser" in (process / "cmdline").read_bytes():
-                        return int(process.name)
+            if pid := self._find(uid, b"jupyterhub-singleuser"):
+                return pid
             time.sleep(0.05)
         raise AssertionError("no server was started")
+
+    @staticmethod
+    def _find(uid: int, command: bytes) -> int:
+        """The PID of the user's process with these words in its command line; 0 when there is none."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if process.stat().st_uid == uid and command in (process / "cmdline").read_bytes():
+                    return int(process.name)
+        return 0
 
     def log(self) -> str:
         """What a failure's reader wants to see."""

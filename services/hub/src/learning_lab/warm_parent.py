@@ -105,8 +105,8 @@ class Parent:
         self._marks = marks
         self._looked = time.monotonic()
         self._children: dict[int, socket.socket] = {}  # by PID, where its end is told
-        self._wake, wakes = os.pipe()
-        for descriptor in (self._wake, wakes):
+        self._wake, wakes = self._wakers = os.pipe()
+        for descriptor in self._wakers:
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(wakes)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -146,6 +146,7 @@ class Parent:
                     tell(f"cannot fork: {error.strerror}")
                     continue
                 if pid == 0:
+                    self._let_go()
                     return in_child(asked.detach())
                 self._children[pid] = asked.dup()
         return None
@@ -165,6 +166,20 @@ class Parent:
         self._control.close()
         self._control = None
 
+    def _let_go(self) -> None:
+        """Close what is the parent's, object by object.
+
+        An object that still believed in its descriptor would close it when the collector finds it, in the middle of
+        the server's life, and the number would be somebody else's by then.
+        """
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        for descriptor in self._wakers:
+            os.close(descriptor)
+        for each in (self._control, *self._children.values()):
+            if each is not None:
+                each.close()
+
     def _reap(self) -> None:
         while self._children:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -180,7 +195,6 @@ def in_child(descriptor: int) -> dict[str, Any]:
     Returns:
         The request.
     """
-    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setsid()

@@ -196,6 +196,8 @@ class WarmParent:
             # The child, if there is one, finds its request cut short and ends.
             ours.close()
             self._log.warning("The warm parent gave no server (%s: %s)", type(error).__name__, error)
+            if isinstance(error, TimeoutError):
+                self._drop()  # it hangs, and must not make the next person wait for it too
             return None
 
     def _same(self, env: dict[str, str]) -> bool:
