@@ -4,7 +4,8 @@ Rules kept here:
 - what there is to import is found by a trial: a child without rights starts a server, with the site's own configuration
   and extensions, up to the point where it would listen, and tells which modules it has then;
 - a module that reads, while it is imported, a variable that is each user's own (HOME, the hub's address for this
-  server, ...) would keep the parent's value. It is left to the servers, with every module that imports it;
+  server, ...) would keep the parent's value, and one that asks for something random would have it in common with every
+  server. It is left to the servers, with every module that imports it;
 - so is a module that starts a thread: threads do not survive a fork, and the locks that they hold stay held;
 - which variables the others read is told, so that a server with another value of one is not forked.
 
@@ -18,6 +19,7 @@ import importlib
 import importlib.abc
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -31,6 +33,7 @@ from typing import Any, NoReturn
 TRIAL_SECONDS = 60
 NOBODY = 65534  # the kernel's own id for nobody in particular: /proc/sys/kernel/overflowuid
 
+RANDOM = "os.urandom"  # what is random, among the names of variables
 # What a server is given of its own, with the values of the trial; empty ones come with it. Nobody listens on port 9.
 OWN = {
     "HOME": "",
@@ -56,10 +59,11 @@ OWN = {
 # These read such variables, and to leave them out is to leave out almost everything, or (labapp) to run Node at every
 # start. What they keep of the variables is set right in the child, by `set_right`, or serves nothing here.
 SET_RIGHT = {
-    "jupyter_client.session": {"USER"},
+    "jupyter_client.session": {"USER", RANDOM},
     "jupyterlab.labapp": {
         *("HOME", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_NO_CONFIG"),
     },
+    "multiprocessing.process": {RANDOM},
     "send2trash.plat_other": {"HOME", "XDG_DATA_HOME"},
     "sysconfig": {"HOME", "PYTHONUSERBASE"},
     "wsgiref.handlers": {"*"},  # a copy of the parent's environment for CGI
@@ -97,7 +101,7 @@ def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection
         name: {*readers[name]} if "*" in names else names for name, names in SET_RIGHT.items() if name in readers
     }
     unsettled = {name: {*names} - settled.get(name, set()) for name, names in readers.items()}
-    personal = {name for name, names in unsettled.items() if not names.isdisjoint({*own, *OWN, "*"})}
+    personal = {name for name, names in unsettled.items() if not names.isdisjoint({*own, *OWN, RANDOM, "*"})}
     sys.meta_path.insert(0, barrier := _Barrier({*left_out, *personal}))
     start_thread = threading.Thread.start
     setattr(threading.Thread, "start", _refuse_thread)  # noqa: B010  types know no such change
@@ -131,11 +135,19 @@ def set_right() -> None:
     if site.ENABLE_USER_SITE:
         site.addsitedir(site.getusersitepackages())
     tempfile.tempdir = None
+    threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # Python does so from 3.13 on
     modules = sys.modules
+    if "multiprocessing.process" in modules:
+        process: Any = modules["multiprocessing.process"]
+        process.current_process().authkey = os.urandom(32)
+        with contextlib.suppress(OSError):
+            process.ORIGINAL_DIR = os.getcwd()  # noqa: PTH109  a string, as it is there
     if "send2trash.plat_other" in modules:
         importlib.reload(modules["send2trash.plat_other"])
     if "jupyter_client.session" in modules:
-        _set_default(modules["jupyter_client.session"].Session, username=os.environ.get("USER", "username"))
+        session = modules["jupyter_client.session"]
+        session.session_flags["secure"][0]["Session"]["key"] = session.new_id_bytes()
+        _set_default(session.Session, username=os.environ.get("USER", "username"))
     if "jupyterlab.labapp" in modules:
         lab, commands = modules["jupyterlab.labapp"].LabApp, modules["jupyterlab.commands"]
         _set_default(
@@ -268,7 +280,7 @@ def _try(home: str, more: Collection[str]) -> None:
         JUPYTERHUB_SERVER_NAME="",
         JUPYTERHUB_SERVICE_URL=f"http://127.0.0.1:{port}/user/trial/",
     )
-    reads = _watch_environment()
+    reads = _watch()
     sys.argv = ["jupyterhub-singleuser"]
 
     from jupyter_server.serverapp import ServerApp
@@ -301,8 +313,11 @@ def _answer(hub: socket.socket) -> None:
             connection.sendall(f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
 
 
-def _watch_environment() -> dict[str, set[str]]:
-    """From now on note which module reads which variable while it is imported; "*" is all of them."""
+def _watch() -> dict[str, set[str]]:
+    """From now on note which module reads which variable while it is imported; "*" is all of them.
+
+    What is random and kept would be the same in every server, so it counts as a variable too.
+    """
     reads: dict[str, set[str]] = {}
 
     def note(what: str | bytes) -> None:
@@ -321,6 +336,14 @@ def _watch_environment() -> dict[str, set[str]]:
 
     for each in (os.environ, os.environb):
         each.__class__ = Watched  # the object stays: modules have it by `from os import environ`
+    urandom = os.urandom
+
+    def watched(size: int) -> bytes:
+        note(RANDOM)
+        return urandom(size)
+
+    for module, name in ((os, "urandom"), (random, "_urandom")):
+        setattr(module, name, watched)
     return reads
 
 

@@ -72,7 +72,7 @@ def main() -> None:
     except warm_modules.StartsThread as module:
         tell(f"{module} starts a thread when it is imported, so servers import it themselves")
         control.set_inheritable(True)
-        again = [sys.executable, "-P", "-m", "learning_lab.warm_parent", *sys.argv[1:], "--leave-out", str(module)]
+        again = [sys.executable, "-m", "learning_lab.warm_parent", *sys.argv[1:], "--leave-out", str(module)]
         os.execv(again[0], again)  # noqa: S606
     marks = warm_modules.packages()
     # The collector never touches what is there now, so its pages stay shared with every child.
@@ -250,7 +250,6 @@ def become_server(request: dict[str, Any]) -> None:
     time.tzset()
     warm_modules.set_right()
     sys.argv = request["argv"]
-    sys.path.insert(0, os.path.dirname(sys.argv[0]))  # noqa: PTH120  as Python does for a script
     setproctitle.setproctitle(" ".join([sys.executable, *request["argv"]]))
     ctypes.CDLL(None).prctl(_PR_SET_NAME, b"jupyterhub-sing", 0, 0, 0)
 

@@ -22,6 +22,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from prometheus_client import Counter, Gauge
 
@@ -49,7 +50,7 @@ ENVIRONMENT = (
     "VIRTUAL_ENV",
 )
 # The interpreter and the C library have read these before anything of ours runs.
-_READ_EARLIER = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
+_READ_EARLIER = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LANG", "LC_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,7 @@ class WarmParent:
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
         self._environ = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | self._more
-        command = [sys.executable, "-P", "-m", "learning_lab.warm_parent", str(theirs.fileno())]
+        command = [sys.executable, "-m", "learning_lab.warm_parent", str(theirs.fileno())]
         command += [part for name in self._leave_out for part in ("--leave-out", name)]
         command += [part for name in self._own for part in ("--own", name)]
         try:
@@ -252,7 +253,7 @@ class WarmParent:
                     stdin=asyncio.subprocess.DEVNULL,
                     env=self._environ,
                     pass_fds=[theirs.fileno()],
-                    cwd="/",
+                    cwd=Path(sys.executable).parent,  # first on sys.path, as it is for jupyterhub-singleuser there
                 )
             await starting.wait()  # it leaves another process behind, which is nobody's child
             told = await loop.sock_recv(ours, 2**20)
