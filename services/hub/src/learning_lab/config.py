@@ -58,7 +58,7 @@ def configure(c: Config) -> None:
     _default(c.JupyterHub, "spawner_class", "lab-local")
     _default(c.JupyterHub, "authenticator_class", "lab-pam")
     if _starts_processes(c.JupyterHub.spawner_class):
-        _keep_warm()
+        _keep_warm(c)
     _default(c.JupyterHub, "allow_named_servers", settings.open_beside)
     # A bad directory is a person's problem and must never count towards stopping the hub.
     _default(c.Spawner, "consecutive_failure_limit", 0)
@@ -85,13 +85,15 @@ def _starts_processes(spawner_class: object) -> bool:
     )
 
 
-def _keep_warm() -> None:
+def _keep_warm(c: Config) -> None:
     """Start the warm parent now, so that it is warm when the first person has logged in."""
     warm = Lab.instance().warm
+    sections = (c.Spawner, c.LocalProcessSpawner, c.LabLocalSpawner)
+    environ = {name: value for section in sections for name, value in section.get("environment", {}).items()}
     # Without a running loop this is no hub: `jupyterhub token` reads the configuration too.
     with contextlib.suppress(RuntimeError):
         if warm is not None:
-            warm.start()
+            warm.start({name: value for name, value in environ.items() if isinstance(value, str)})
 
 
 def load_settings(c: Config) -> LearningLab:

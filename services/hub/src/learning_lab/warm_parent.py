@@ -47,6 +47,7 @@ from learning_lab import warm_modules
 MEMORY = 2 * 2**30  # bytes of data that the parent may have; it needs a tenth
 REQUEST_SECONDS = 10.0
 LONGEST_REQUEST = 2**20
+CHANGED = b"changed"
 LOOK_SECONDS = 2.0  # between two looks at the packages
 _PR_SET_NAME, _PR_SET_DUMPABLE = 15, 4  # prctl(2)
 
@@ -63,6 +64,7 @@ def main() -> None:
     control.set_inheritable(False)
     limit = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (min(MEMORY, limit[1]) if limit[1] >= 0 else MEMORY, limit[1]))
+    began, before = time.time_ns(), warm_modules.packages()
     try:
         trial = warm_modules.hold_trial(arguments.own)
         reads = warm_modules.import_all(trial, arguments.leave_out, arguments.own)
@@ -75,6 +77,10 @@ def main() -> None:
         again = [sys.executable, "-m", "learning_lab.warm_parent", *sys.argv[1:], "--leave-out", str(module)]
         os.execv(again[0], again)  # noqa: S606
     marks = warm_modules.packages()
+    if warm_modules.changed_meanwhile(before, marks, began):
+        with contextlib.suppress(OSError):
+            control.send(CHANGED)
+        return
     # The collector never touches what is there now, so its pages stay shared with every child.
     gc.collect()
     gc.freeze()
@@ -100,7 +106,7 @@ class Parent:
         marks: what the packages were like when they were imported.
     """
 
-    def __init__(self, control: socket.socket, marks: dict[str, object]) -> None:
+    def __init__(self, control: socket.socket, marks: dict[str, warm_modules.Mark]) -> None:
         self._control: socket.socket | None = control
         self._marks = marks
         self._looked = time.monotonic()
@@ -157,7 +163,7 @@ class Parent:
         self._looked = time.monotonic()
         if warm_modules.packages() != self._marks:
             with contextlib.suppress(OSError):  # the hub has just gone
-                self._control.send(b"changed")
+                self._control.send(CHANGED)
             self._leave_hub()
 
     def _leave_hub(self) -> None:

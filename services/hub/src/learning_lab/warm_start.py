@@ -49,8 +49,12 @@ ENVIRONMENT = (
     "PYTHONPATH",
     "VIRTUAL_ENV",
 )
-# The interpreter and the C library have read these before anything of ours runs.
-_READ_EARLIER = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LANG", "LC_")
+CHANGED = b"changed"  # what a parent says whose packages are other ones by now
+# The interpreter and libraries in C read these before anything of ours runs, or where we do not see it.
+READ_UNSEEN = (
+    *("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LANG", "LC_"),
+    *("SSL_CERT_", "OPENSSL_", "OMP_", "OPENBLAS_", "MKL_", "BLIS_"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +147,14 @@ class WarmParent:
         """Whether a server can be had from it now."""
         return self._control is not None
 
-    def start(self) -> None:
-        """Begin to keep one running. Call it with the event loop running; a second call does nothing."""
+    def start(self, environ: Mapping[str, str] | None = None) -> None:
+        """Begin to keep one running. Call it with the event loop running; a second call does nothing.
+
+        Args:
+            environ: what the site gives to every server; of it the parent is given what begins with `READ_UNSEEN`.
+        """
         if self._task is None:
+            self._more |= {name: value for name, value in (environ or {}).items() if name.startswith(READ_UNSEEN)}
             self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def stop(self) -> None:
@@ -203,8 +212,8 @@ class WarmParent:
 
     def _same(self, env: dict[str, str]) -> bool:
         """Whether a server with this environment may have the parent's modules."""
-        early = {name for name in {*env, *self._environ} if name.startswith(_READ_EARLIER)}
-        unlike = sorted(name for name in early if env.get(name) != self._environ.get(name))
+        unseen = {name for name in {*env, *self._environ} if name.startswith(READ_UNSEEN)}
+        unlike = sorted(name for name in unseen if env.get(name) != self._environ.get(name))
         if unlike:
             self._log.warning("Servers have a %s that the warm parent has not; they start plainly", unlike[0])
             return False
@@ -257,8 +266,8 @@ class WarmParent:
                 )
             await starting.wait()  # it leaves another process behind, which is nobody's child
             told = await loop.sock_recv(ours, 2**20)
-            if not told:
-                return False
+            if told in {b"", CHANGED}:
+                return bool(told)
             self._reads = json.loads(told)["reads"]
             self._control = ours
             WARM.set(1)
