@@ -325,6 +325,13 @@ def _watch() -> dict[str, set[str]]:
     def note(what: str | bytes) -> None:
         reads.setdefault(_imported_now(), set()).add(os.fsdecode(what))
 
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            note(RANDOM)
+            return function(*args, **kwargs)
+
+        return noted
+
     plain: Any = type(os.environ)
 
     class Watched(plain):  # type: ignore[misc]
@@ -338,14 +345,10 @@ def _watch() -> dict[str, set[str]]:
 
     for each in (os.environ, os.environb):
         each.__class__ = Watched  # the object stays: modules have it by `from os import environ`
-    urandom = os.urandom
-
-    def watched(size: int) -> bytes:
-        note(RANDOM)
-        return urandom(size)
-
-    for module, name in ((os, "urandom"), (random, "_urandom")):
-        setattr(module, name, watched)
+    for module, names in ((os, ["urandom"]), (random, ["_urandom", *random.__all__])):
+        for name in names:
+            if not isinstance(getattr(module, name), type):
+                setattr(module, name, watched(getattr(module, name)))
     return reads
 
 

@@ -74,6 +74,7 @@ def main() -> None:
     except warm_modules.StartsThread as module:
         tell(f"{module} starts a thread when it is imported, so servers import it themselves")
         control.set_inheritable(True)
+        resource.setrlimit(resource.RLIMIT_DATA, limit)
         again = [sys.executable, "-m", "learning_lab.warm_parent", *sys.argv[1:], "--leave-out", str(module)]
         os.execv(again[0], again)  # noqa: S606
     marks = warm_modules.packages()
