@@ -66,6 +66,7 @@ SET_RIGHT = {
         *("HOME", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_NO_CONFIG"),
     },
     "multiprocessing.process": {RANDOM},
+    "rich.style": {RANDOM},  # the numbers of links in a terminal
     "send2trash.plat_other": {"HOME", "XDG_DATA_HOME"},
     "sysconfig": {"HOME", "PYTHONUSERBASE"},
     "wsgiref.handlers": {"*"},  # a copy of the parent's environment for CGI
@@ -84,7 +85,7 @@ class StartsThread(BaseException):
     """
 
 
-def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection[str]) -> dict[str, str | None]:
+def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection[str]) -> dict[str, Any]:
     """Import what a trial found, but for what must be imported by each server.
 
     Args:
@@ -93,7 +94,8 @@ def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection
         own: variables that are each server's own.
 
     Returns:
-        The variables that imported modules have read, and what they found.
+        `reads`, the variables that imported modules have read, with what they found, and `left_out`, the modules that
+        were left to the servers for themselves, not for what they import.
 
     Raises:
         StartsThread: this process cannot be used any more; begin anew without that module.
@@ -119,11 +121,10 @@ def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection
     for name in list(sys.modules):
         if name.rpartition(".")[0] not in {"", *sys.modules}:
             del sys.modules[name]
+    kept = [variables for name, variables in unsettled.items() if name in sys.modules]
     return {
-        variable: os.environ.get(variable)
-        for name, variables in unsettled.items()
-        if name in sys.modules
-        for variable in variables
+        "reads": {variable: os.environ.get(variable) for variables in kept for variable in variables},
+        "left_out": sorted({*left_out, *personal}),
     }
 
 

@@ -17,8 +17,8 @@ Rules kept here:
 
     python -m learning_lab.warm_parent FD [--leave-out MODULE ...] [--own VARIABLE ...]
 
-FD is a Unix socket of packets. When the parent is warm it sends a JSON object with `reads`, the variables of the
-environment that were read while it imported, and `changed` when it forks no more because its packages have changed.
+FD is a Unix socket of packets. When the parent is warm it sends a JSON object: what `warm_modules.import_all`
+returns. It sends `changed` when it forks no more because its packages have changed.
 The hub sends one byte with a descriptor for each start. On the descriptor
 (a stream of lines, JSON) the child reads its request (`warm_start.Request`) and answers `{"pid": ...}`; the parent
 writes `{"status": ...}` when the child has ended: the exit code, negative for a signal.
@@ -67,7 +67,7 @@ def main() -> None:
     began, before = time.time_ns(), warm_modules.packages()
     try:
         trial = warm_modules.hold_trial(arguments.own)
-        reads = warm_modules.import_all(trial, arguments.leave_out, arguments.own)
+        imported = warm_modules.import_all(trial, arguments.leave_out, arguments.own)
     except warm_modules.TrialFailed as error:
         tell(f"a trial server did not start; it said: {error}")
         sys.exit(1)
@@ -86,7 +86,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     try:
-        control.sendall(json.dumps({"reads": reads}).encode())
+        control.sendall(json.dumps(imported).encode())
     except OSError:  # the hub has ended meanwhile
         return
     request = Parent(control, marks).run()

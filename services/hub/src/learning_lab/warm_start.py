@@ -268,10 +268,11 @@ class WarmParent:
             told = await loop.sock_recv(ours, 2**20)
             if told in {b"", CHANGED}:
                 return bool(told)
-            self._reads = json.loads(told)["reads"]
+            imported = json.loads(told)
+            self._reads = imported["reads"]
             self._control = ours
             WARM.set(1)
-            self._log.info("The warm parent is ready")
+            self._log.info("The warm parent is ready; servers import %s themselves", ", ".join(imported["left_out"]))
             said = await loop.sock_recv(ours, 16)
             if said:
                 self._log.info("Packages have changed: a new warm parent is coming")
