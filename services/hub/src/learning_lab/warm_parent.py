@@ -17,11 +17,10 @@ Rules kept here:
 
     python -m learning_lab.warm_parent FD [--leave-out MODULE ...] [--own VARIABLE ...]
 
-FD is a Unix socket of packets. When the parent is warm it sends a JSON object: what `warm_modules.import_all`
-returns. It sends `changed` when it forks no more because its packages have changed.
-The hub sends one byte with a descriptor for each start. On the descriptor
-(a stream of lines, JSON) the child reads its request (`warm_start.Request`) and answers `{"pid": ...}`; the parent
-writes `{"status": ...}` when the child has ended: the exit code, negative for a signal.
+FD is a Unix socket of packets. When the parent is warm it sends a JSON object, what `warm_modules.import_all` returns;
+it sends `changed` when it forks no more because its packages have changed. The hub sends one byte with a descriptor for
+each start. On the descriptor (a stream of lines, JSON) the child reads its request (`warm_start.Request`) and answers
+`{"pid": ...}`; the parent writes `{"status": ...}` when the child has ended: the exit code, negative for a signal.
 """
 
 from __future__ import annotations

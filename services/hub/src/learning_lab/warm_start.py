@@ -190,14 +190,15 @@ class WarmParent:
         Returns:
             The server, which is the user by now; None when there is none to be had this way.
         """
-        if self._control is None or not self._same(request.env):
+        control = self._control
+        if control is None or not self._same(request.env):
             return None
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
         try:
             with theirs:
-                socket.send_fds(self._control, [b"."], [theirs.fileno()])
+                socket.send_fds(control, [b"."], [theirs.fileno()])
             async with asyncio.timeout(ANSWER_SECONDS):
                 await loop.sock_sendall(ours, json.dumps(asdict(request)).encode() + b"\n")
                 answer = await loop.sock_recv(ours, 4096)
@@ -206,7 +207,7 @@ class WarmParent:
             # The child, if there is one, finds its request cut short and ends.
             ours.close()
             self._log.warning("The warm parent gave no server (%s: %s)", type(error).__name__, error)
-            if isinstance(error, TimeoutError):
+            if isinstance(error, TimeoutError) and control is self._control:
                 self._drop()  # it hangs, and must not make the next person wait for it too
             return None
 
