@@ -3,7 +3,7 @@
 Over JupyterHub's LocalProcessSpawner:
 - the account comes from the check before the start, which asked the name service in a child with a deadline, so a
   name service that hangs does not hold up the event loop here;
-- a process that ends is noticed at once;
+- a process that ends is noticed at once, also one that an earlier hub has started;
 - umask 0002 where a directory is shared, so that what one person makes the others can change (jupyterhub#2659);
 - the process's start time is stored beside its PID: after a restart of the hub a reused PID is neither taken for
   alive nor signalled;
@@ -74,6 +74,7 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
             self.db.commit()
             self._step(60, "Waiting for JupyterLab to answer")
             await self._wait_until_it_listens(*address)
+        self._watch_end()
         return address
 
     async def _fork(self, warm: WarmParent) -> bool:
@@ -101,12 +102,27 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
             return False
         self.proc = None
         self.pid = self._forked.pid
-        self._forked.ended = self._notice_end
         return True
 
-    def _notice_end(self) -> None:
-        if self._poll_callback is not None:  # JupyterHub looks every half minute; this is at once
-            self._noticing = asyncio.ensure_future(self.poll_and_notify())
+    def _watch_end(self) -> None:
+        """Have JupyterHub look at the server the moment it ends; it would look every half minute."""
+        if self._forked is not None and self._forked.watched:
+            self._forked.ended = self._watch_end  # its parent knows how it ended
+            return
+        if self._forked is not None and self._forked.status is not None:
+            self._look_now()
+            return
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # it has ended, or the kernel is older than 5.3
+            process = os.pidfd_open(self.pid)
+            loop.add_reader(process, self._look_now, process)
+
+    def _look_now(self, process: int | None = None) -> None:
+        if process is not None:
+            asyncio.get_running_loop().remove_reader(process)
+            os.close(process)
+        if self._poll_callback is not None:  # not while it starts or is being stopped
+            self._looking = asyncio.ensure_future(self.poll_and_notify())
 
     async def _wait_until_it_listens(self, ip: str, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -170,6 +186,8 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
         """Restore what `get_state` saved."""
         super().load_state(state)
         self._started_at = state.get("started_at", 0)
+        if self.pid:
+            self._watch_end()
 
     def clear_state(self) -> None:
         """Forget the server."""

@@ -74,6 +74,9 @@ SET_RIGHT = {
 }
 
 
+_GENERATORS: list[random.Random] = []  # made by imported modules, of no seed of their own
+
+
 class TrialFailed(Exception):
     """No server could be started to see what it imports."""
 
@@ -107,8 +110,15 @@ def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection
     unsettled = {name: {*names} - settled.get(name, set()) for name, names in readers.items()}
     personal = {name for name, names in unsettled.items() if not names.isdisjoint({*own, *OWN, RANDOM, "*"})}
     sys.meta_path.insert(0, barrier := _Barrier({*left_out, *personal}))
-    start_thread = threading.Thread.start
+    start_thread, seed = threading.Thread.start, random.Random.seed
+
+    def noted_seed(generator: random.Random, a: Any = None, version: int = 2) -> None:
+        seed(generator, a, version)
+        if a is None:
+            _GENERATORS.append(generator)
+
     setattr(threading.Thread, "start", _refuse_thread)  # noqa: B010  types know no such change
+    setattr(random.Random, "seed", noted_seed)  # noqa: B010
     try:
         for name in trial["modules"]:
             # What a server imported after its own set-up may refuse to be imported alone. The servers will.
@@ -117,6 +127,7 @@ def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection
         barrier.look_at_threads()
     finally:
         setattr(threading.Thread, "start", start_thread)  # noqa: B010
+        setattr(random.Random, "seed", seed)  # noqa: B010
         sys.meta_path.remove(barrier)
     for name in list(sys.modules):
         if name.rpartition(".")[0] not in {"", *sys.modules}:
@@ -138,6 +149,8 @@ def set_right() -> None:
     if site.ENABLE_USER_SITE:
         site.addsitedir(site.getusersitepackages())
     tempfile.tempdir = None
+    for generator in _GENERATORS:
+        generator.seed()
     threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # Python does so from 3.13 on
     modules = sys.modules
     if "multiprocessing.process" in modules:
@@ -350,6 +363,8 @@ def _watch() -> dict[str, set[str]]:
         for name in names:
             if not isinstance(getattr(module, name), type):
                 setattr(module, name, watched(getattr(module, name)))
+    for name in ("random", "getrandbits"):  # what every other method of a generator of one's own draws from
+        setattr(random.Random, name, watched(getattr(random.Random, name)))
     return reads
 
 

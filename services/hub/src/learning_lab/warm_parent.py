@@ -17,10 +17,11 @@ Rules kept here:
 
     python -m learning_lab.warm_parent FD [--leave-out MODULE ...] [--own VARIABLE ...]
 
-FD is a Unix socket of packets. When the parent is warm it sends a JSON object, what `warm_modules.import_all` returns;
-it sends `changed` when it forks no more because its packages have changed. The hub sends one byte with a descriptor for
-each start. On the descriptor (a stream of lines, JSON) the child reads its request (`warm_start.Request`) and answers
-`{"pid": ...}`; the parent writes `{"status": ...}` when the child has ended: the exit code, negative for a signal.
+FD is a Unix socket of packets. When the parent is warm it sends a JSON object, what `warm_modules.import_all` returns
+and `leave_out`, which has by then what starts threads; it sends `changed` when it forks no more because its packages
+have changed. The hub sends one byte with a descriptor for each start. On the descriptor (a stream of lines, JSON) the
+child reads its request (`warm_start.Request`) and answers `{"pid": ...}`; the parent writes `{"status": ...}` when the
+child has ended: the exit code, negative for a signal.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     try:
-        control.sendall(json.dumps(imported).encode())
+        control.sendall(json.dumps(imported | {"leave_out": arguments.leave_out}).encode())
     except OSError:  # the hub has ended meanwhile
         return
     request = Parent(control, marks).run()

@@ -88,7 +88,7 @@ class Forked:
     Attributes:
         pid: its PID.
         status: its exit code, negative for a signal; None while it runs, or when the parent ended before it.
-        ended: called once when the parent has told its end.
+        ended: called once when the parent has told its end, or will tell no more.
     """
 
     def __init__(self, pid: int, connection: socket.socket) -> None:
@@ -113,7 +113,12 @@ class Forked:
         self.let_go()
         with contextlib.suppress(ValueError, KeyError):
             self.status = int(json.loads(self._data)["status"])
-            self.ended()
+        self.ended()
+
+    @property
+    def watched(self) -> bool:
+        """Whether its end will be told."""
+        return self._connection.fileno() >= 0
 
     def let_go(self) -> None:
         """Listen no more."""
@@ -270,7 +275,7 @@ class WarmParent:
             if told in {b"", CHANGED}:
                 return bool(told)
             imported = json.loads(told)
-            self._reads = imported["reads"]
+            self._reads, self._leave_out = imported["reads"], imported["leave_out"]
             self._control = ours
             WARM.set(1)
             self._log.info("The warm parent is ready; servers import %s themselves", ", ".join(imported["left_out"]))

@@ -1,0 +1,263 @@
+"""What a forked server is: nothing of the parent's and of another's is in it, and else it is one started plainly."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from forked import (
+    Hub,
+    Site,
+    asked,
+    can,
+    fork,
+    kept_warm,
+    memory_of,
+    opened,
+    parent_of,
+    start_plainly,
+    status_of,
+)
+
+from learning_lab import warm_start
+from learning_lab.warm_start import Request, WarmParent
+from wire import Wire, secured
+
+pytestmark = [
+    pytest.mark.usefixtures("in_sandbox"),
+    pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+PARENTS_HOME = "/tmp/home-of-the-parent"
+# numpy's own threads would keep it out of the parent on a machine with more than one core.
+FOR_ALL = {"OPENBLAS_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    with Hub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def site(in_sandbox: None) -> Iterator[Site]:
+    with Site() as site:
+        site.extend("sums", "import numpy.random\nnumpy.random.random()\n")
+        yield site
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def warm(site: Site) -> AsyncIterator[WarmParent]:
+    async with kept_warm(site, HOME=PARENTS_HOME, **FOR_ALL) as parent:
+        yield parent
+
+
+@dataclasses.dataclass
+class Server:
+    request: Request
+    pid: int
+    process: dict[str, Any]
+    random: dict[str, Any]
+
+    @classmethod
+    async def known(cls, request: Request, pid: int) -> Server:
+        return cls(request, pid, await asked(request, "process"), await asked(request, "random_things"))
+
+
+@dataclasses.dataclass
+class Servers:
+    alice: Server
+    bob: Server
+    plain: Server  # alice's
+
+    @property
+    def parent(self) -> int:
+        return parent_of(self.alice.pid)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(warm: WarmParent, hub: Hub, site: Site) -> AsyncIterator[Servers]:
+    """A server of alice's and one of bob's that were forked, and one of alice's that was started plainly."""
+    plainly = hub.request("alice", site, **FOR_ALL)
+    process = start_plainly(plainly)
+    both = [hub.request(userid, site, **FOR_ALL) for userid in ("alice", "bob")]
+    started = [await fork(warm, request) for request in both]
+    yield Servers(
+        *[await Server.known(request, each.pid) for request, each in zip(both, started, strict=True)],
+        await Server.known(plainly, process.pid),
+    )
+    process.kill()
+    process.wait()
+    for each in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def https(tmp_path: Path) -> Iterator[str]:
+    wire = Wire()
+    wire.objects["/"] = {"said": "hello"}
+    secured(wire, tmp_path)
+    threading.Thread(target=wire.serve_forever, daemon=True).start()
+    yield wire.url
+    wire.shutdown()
+    wire.server_close()
+
+
+def links_of(pid: int, descriptor: int | None = None) -> list[str]:
+    """What its descriptors are, or one of them is."""
+    directory = Path(f"/proc/{pid}/fd")
+    return [str(each.readlink()) for each in directory.iterdir() if descriptor in (None, int(each.name))]
+
+
+class TestTwoServers:
+    @pytest.mark.parametrize(
+        "what",
+        [
+            *("random", "bits", "secrets", "uuid1", "uuid4", "numpy", "TLS", "temporary name"),
+            *("temporary name of multiprocessing", "key of multiprocessing", "cookie secret", "token", "port"),
+            *("session", "kernel key", "kernel port"),
+        ],
+    )
+    async def test_have_nothing_alike_that_is_to_be_random(self, servers: Servers, what: str) -> None:
+        assert servers.alice.random[what] != servers.bob.random[what]
+
+    async def test_were_both_imported_by_the_same_parent(self, servers: Servers) -> None:
+        assert servers.alice.process["imported by"] == servers.bob.process["imported by"] == servers.parent
+        assert "sums" in servers.alice.process["modules"]
+
+    async def test_know_nothing_of_each_other(self, servers: Servers) -> None:
+        token = servers.alice.request.env["JUPYTERHUB_API_TOKEN"]
+        assert token.encode() in memory_of(servers.alice.pid), "this way of looking finds it"
+        assert token.encode() not in memory_of(servers.bob.pid)
+        assert not [value for value in servers.bob.process["environment"].values() if "alice" in value]
+
+    async def test_are_closed_to_each_other(self, servers: Servers) -> None:
+        for what in ("environ", "maps", "mem", "fd", "root", "cwd", "stack", "syscall", "io", "map_files"):
+            assert opened("bob", servers.alice.pid, what) in {"Permission denied", "Operation not permitted"}
+        assert opened("alice", servers.alice.pid, "environ") == "opened", "her own process is hers"
+
+    async def test_cannot_end_each_other(self, servers: Servers) -> None:
+        said = can("bob", f"import os; os.kill({servers.alice.pid}, 15)")
+        assert said == "PermissionError: [Errno 1] Operation not permitted"
+
+
+class TestTheParent:
+    async def test_has_a_clean_environment(self, servers: Servers) -> None:
+        given = Path(f"/proc/{servers.parent}/environ").read_bytes().split(b"\0")
+        names = {each.partition(b"=")[0].decode() for each in given} - {""}
+        assert names <= {*warm_start.ENVIRONMENT, "JUPYTER_CONFIG_PATH", "LC_CTYPE", "HOME", *FOR_ALL}
+
+    async def test_never_learns_the_token_of_a_server(self, servers: Servers) -> None:
+        memory = memory_of(servers.parent)
+        assert b"learning_lab.warm_parent" in memory, "this way of looking finds what is there"
+        for each in (servers.alice, servers.bob):
+            assert each.request.env["JUPYTERHUB_API_TOKEN"].encode() not in memory
+
+    async def test_has_one_thread_and_only_its_own_descriptors(self, servers: Servers) -> None:
+        assert status_of(servers.parent)["Threads"] == "1"
+        links = links_of(servers.parent)
+        kinds = Counter(link.partition(":")[0] for link in links if not link.startswith(("/", "pipe")))
+        # The control socket and one for each server that has not ended.
+        assert kinds == {"socket": 3, "anon_inode": 1}
+
+    async def test_is_closed_to_people(self, servers: Servers) -> None:
+        for what in ("environ", "mem", "maps", "fd", "cwd", "root"):
+            assert opened("alice", servers.parent, what).endswith("Permission denied")
+        said = can("alice", f"import os; os.kill({servers.parent}, 9)")
+        assert said == "PermissionError: [Errno 1] Operation not permitted"
+
+    async def test_is_not_the_hubs_child(self, servers: Servers) -> None:
+        assert parent_of(servers.parent) != os.getpid()
+        assert os.getsid(servers.parent) == servers.parent
+
+
+class TestLikeOneStartedPlainly:
+    @pytest.mark.parametrize(
+        "what",
+        [
+            *("arguments", "flags", "module path", "ids", "groups", "directory", "umask", "limits", "signals"),
+            *("threads", "thread count", "locale", "encodings", "time zone", "loop", "loops", "loggers"),
+            *("authorities", "trash", "multiprocessing starts in", "username", "lab"),
+        ],
+    )
+    async def test_from_the_inside(self, servers: Servers, what: str) -> None:
+        assert servers.alice.process[what] == servers.plain.process[what]
+
+    async def test_it_has_the_same_environment(self, servers: Servers) -> None:
+        def given(server: Server) -> dict[str, str]:
+            own = ("JUPYTERHUB_API_TOKEN", "JUPYTERHUB_SERVICE_URL")  # the port is in them
+            return {name: value for name, value in server.process["environment"].items() if name not in own}
+
+        assert given(servers.alice) == given(servers.plain)
+        assert servers.alice.process["environment"]["HOME"] == "/home/alice"
+
+    async def test_the_kernel_says_the_same_of_it(self, servers: Servers) -> None:
+        names = [
+            *("Name", "Umask", "Uid", "Gid", "Groups", "SigQ", "SigBlk", "SigIgn", "SigCgt", "NoNewPrivs", "Seccomp"),
+            *("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "Cpus_allowed", "CoreDumping", "THP_enabled"),
+        ]
+        both = [status_of(each.pid) for each in (servers.alice, servers.plain)]
+        told = [{name: each.get(name) for name in names if name != "SigQ"} for each in both]
+        assert told[0] == told[1]
+        assert told[0]["CapEff"] == told[0]["CapPrm"] == "0" * 16
+        for file in ("limits", "oom_score_adj", "cgroup", "coredump_filter", "autogroup", "comm", "timerslack_ns"):
+            first, second = (Path(f"/proc/{each.pid}/{file}") for each in (servers.alice, servers.plain))
+            if first.exists() and file != "autogroup":
+                assert first.read_text() == second.read_text(), file
+
+    async def test_it_leads_a_session_of_its_own(self, servers: Servers) -> None:
+        for each in (servers.alice, servers.plain):
+            assert each.process["session"] == each.process["pid"] == each.process["main thread"] == each.pid
+
+    async def test_ps_shows_the_same(self, servers: Servers) -> None:
+        def shown(server: Server) -> str:
+            command = ["ps", "-o", "user=,nice=,tty=,comm=,args=", "-p", str(server.pid)]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+        assert shown(servers.alice) == shown(servers.plain)
+
+    async def test_it_has_no_descriptors_that_the_other_has_not(self, servers: Servers) -> None:
+        def kinds(links: Any) -> Counter[str]:
+            return Counter(link.partition("[")[0].replace(":", "") for link in links)
+
+        async def same() -> bool:
+            both = [(await asked(each.request, "process"))["descriptors"] for each in (servers.alice, servers.plain)]
+            return kinds(both[0].values()) == kinds(both[1].values())
+
+        async with asyncio.timeout(20):
+            while not await same():  # as soon as neither is still at its first work
+                await asyncio.sleep(0.2)
+        for each in (servers.alice, servers.bob):
+            shared = {*links_of(each.pid)} & {*links_of(servers.parent)} - {"/dev/null"}
+            log = {*links_of(os.getpid(), 1), *links_of(os.getpid(), 2)}
+            assert shared - {"anon_inode:[eventpoll]"} <= log, "that is the hub's, and all write to it"
+
+    async def test_no_lock_is_held_that_the_other_does_not_hold(self, servers: Servers) -> None:
+        both = [await asked(each.request, "held_locks") for each in (servers.alice, servers.plain)]
+        assert Counter(both[0]) <= Counter(both[1])
+        assert both[1], "this way of looking finds those that are always held"
+
+    async def test_nothing_imported_knows_the_parents_home(self, servers: Servers) -> None:
+        assert await asked(servers.alice.request, "strings", "/home/alice"[::-1]), "this way of looking finds some"
+        found = await asked(servers.alice.request, "strings", PARENTS_HOME[::-1])
+        # Its copy of the parent's clean environment is for CGI, and nothing here serves that.
+        assert [each for each in found if not each.startswith("wsgiref.handlers:")] == []
+
+    async def test_nothing_imported_knows_of_the_trial(self, servers: Servers) -> None:
+        assert await asked(servers.alice.request, "strings", "learning-lab-trial-"[::-1]) == []
+
+    async def test_libraries_work(self, servers: Servers, https: str) -> None:
+        done = await asked(servers.alice.request, "work", https)
+        assert done == {"TLS": "hello", "sqlite3": "written", "inproc": "heard", "tcp": "heard", "numpy": 200.0}
