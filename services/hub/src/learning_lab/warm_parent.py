@@ -42,7 +42,7 @@ from typing import Any, NoReturn
 
 import setproctitle
 
-from learning_lab import warm_modules
+from learning_lab import warm_modules, warm_trial
 
 MEMORY = 2 * 2**30  # bytes of data that the parent may have; it needs a tenth
 REQUEST_SECONDS = 10.0
@@ -66,9 +66,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (min(MEMORY, limit[1]) if limit[1] >= 0 else MEMORY, limit[1]))
     began, before = time.time_ns(), warm_modules.packages()
     try:
-        trial = warm_modules.hold_trial(arguments.own)
+        trial = warm_trial.hold_trial(arguments.own)
         imported = warm_modules.import_all(trial, arguments.leave_out, arguments.own)
-    except warm_modules.TrialFailed as error:
+    except warm_trial.TrialFailed as error:
         tell(f"a trial server did not start; it said: {error}")
         sys.exit(1)
     except warm_modules.StartsThread as module:
