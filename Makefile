@@ -8,7 +8,7 @@ PYTEST := $(SANDBOX) $(VENV)/python -m pytest
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup run up cluster down shell test test-code test-browser e2e lint fmt docs bench bench-live screenshots clean
+.PHONY: help python setup run up cluster down shell test test-code test-browser e2e lint fmt docs bench bench-starts bench-live screenshots clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ docs: setup ## Write the pages of the documentation that are made from the code
 
 bench: setup ## Measure against plain JupyterHub (ARGS=... for one of them)
 	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/run.py $(ARGS)
+
+bench-starts: setup ## Measure from click to JupyterLab against plain JupyterHub (ARGS=... for some of it, or a plot)
+	LAB_EXTRA_USERS=40 $(SANDBOX) $(VENV)/python bench/starts.py $(ARGS)
 
 bench-live: setup ## Measure live update against rebuild and rollout, on the cluster of `make up`
 	$(VENV)/python bench/live_update.py $(ARGS)

@@ -11,6 +11,11 @@ c.ConfigurableHTTPProxy.command = ["configurable-http-proxy", "--log-level", "wa
 c.JupyterHub.authenticator_class = "pam"
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "jupyterhub.spawner.LocalProcessSpawner"
+# The same Lab in the same place as the other side's. It is slow with thirty people at once, and must not fail for that.
+c.Spawner.default_url = "/lab"
+c.Spawner.notebook_dir = "/s/{username}/notebooks"
+c.Spawner.start_timeout = 300
+c.Spawner.http_timeout = 300
 c.Spawner.options_form = """
 <label for="directory">Directory</label>
 <select class="form-control" name="directory" id="directory">

@@ -60,7 +60,7 @@ c.Authenticator.admin_users = set(filter(None, os.environ.get("LAB_ADMINS", "").
 
 # --- What happens to servers ----------------------------------------------------------------------------------------
 c.JupyterHub.shutdown_on_logout = False
-c.Spawner.start_timeout = 60
+c.Spawner.start_timeout = 180  # where many start at once, waiting for one's turn is part of it
 c.Spawner.http_timeout = 60
 
 configure(c)

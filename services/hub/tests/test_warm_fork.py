@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+
 from forked import (
     Hub,
     Site,
@@ -28,7 +30,6 @@ from forked import (
     start_plainly,
     status_of,
 )
-
 from learning_lab import warm_start
 from learning_lab.warm_start import Request, WarmParent
 from wire import Wire, secured
@@ -237,7 +238,7 @@ class TestLikeOneStartedPlainly:
             return kinds(both[0].values()) == kinds(both[1].values())
 
         async with asyncio.timeout(20):
-            while not await same():  # as soon as neither is still at its first work
+            while not await same():  # noqa: ASYNC110  until neither is still at its first work
                 await asyncio.sleep(0.2)
         for each in (servers.alice, servers.bob):
             shared = {*links_of(each.pid)} & {*links_of(servers.parent)} - {"/dev/null"}

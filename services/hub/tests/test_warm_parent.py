@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+
 from forked import (
     Hub,
     Site,
@@ -24,8 +25,8 @@ from forked import (
     start_plainly,
     until,
     until_ready,
+    warm_parents,
 )
-
 from learning_lab import warm_start
 from learning_lab.warm_start import Forked, Request, WarmParent
 
@@ -82,6 +83,19 @@ class TestEnds:
         await asyncio.wait_for(called.wait(), 5)
         assert server.status == -signal.SIGKILL
         assert not Path(f"/proc/{server.pid}").exists()
+
+
+class TestAStartThatIsGivenUp:
+    async def test_leaves_no_server(self, warm: WarmParent, hub: Hub, site: Site) -> None:
+        [parent] = warm_parents()
+        children = Path(f"/proc/{parent}/task/{parent}/children")
+        start = asyncio.create_task(warm.fork(hub.request("alice", site)))
+        while not (forked := children.read_text().split()):  # noqa: ASYNC110  the very moment
+            await asyncio.sleep(0)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in forked))
 
 
 class TestManyAtOnce:

@@ -20,8 +20,9 @@ Rules kept here:
 FD is a Unix socket of packets. When the parent is warm it sends a JSON object, what `warm_modules.import_all` returns
 and `leave_out`, which has by then what starts threads; it sends `changed` when it forks no more because its packages
 have changed. The hub sends one byte with a descriptor for each start. On the descriptor (a stream of lines, JSON) the
-child reads its request (`warm_start.Request`) and answers `{"pid": ...}`; the parent writes `{"status": ...}` when the
-child has ended: the exit code, negative for a signal.
+child reads its request (`warm_start.Request`), answers `{"pid": ...}`, and waits for one byte more, so that no server
+runs of which the hub does not know. When the child has ended the parent writes `{"status": ...}`, the exit code, which
+is negative for a signal.
 """
 
 from __future__ import annotations
@@ -219,6 +220,8 @@ def in_child(descriptor: int) -> dict[str, Any]:
             request: dict[str, Any] = json.loads(data)
             become_user(request)
             asked.sendall(json.dumps({"pid": os.getpid()}).encode() + b"\n")
+            if not asked.recv(1):
+                leave("nobody waits any more for the server")
         except (OSError, ValueError) as error:
             leave(f"a server was not started: {error}")
     return request

@@ -206,8 +206,12 @@ class WarmParent:
                 socket.send_fds(control, [b"."], [theirs.fileno()])
             async with asyncio.timeout(ANSWER_SECONDS):
                 await loop.sock_sendall(ours, json.dumps(asdict(request)).encode() + b"\n")
-                answer = await loop.sock_recv(ours, 4096)
-            return Forked(json.loads(answer)["pid"], ours)
+                pid = json.loads(await loop.sock_recv(ours, 4096))["pid"]
+                await loop.sock_sendall(ours, b"+")
+            return Forked(pid, ours)
+        except asyncio.CancelledError:
+            ours.close()  # and the child ends
+            raise
         except (OSError, TimeoutError, ValueError, KeyError) as error:
             # The child, if there is one, finds its request cut short and ends.
             ours.close()
