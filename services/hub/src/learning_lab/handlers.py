@@ -22,6 +22,7 @@ from jupyterhub.utils import url_path_join
 from tornado import web
 from tornado.httputil import url_concat
 
+from . import lab_static
 from .directories import NotGranted, resolve
 from .menu import Asked
 from .refusal import Refused
@@ -275,4 +276,5 @@ HANDLERS: list[tuple[Any, ...]] = [
     (r"/stop", StopHandler),
     (r"/stop/(?P<server_name>[^/]+)", StopHandler),
     (r"/lab-static/(.*)", LabStaticHandler, {"path": str(STATIC)}),
+    *lab_static.HANDLERS,
 ]

@@ -26,6 +26,7 @@ from jupyterhub.spawner import LocalProcessSpawner
 from jupyterhub.utils import random_port
 from traitlets import default
 
+from . import lab_static
 from .choice import Chosen
 from .lab import Lab
 from .refusal import Refused
@@ -148,7 +149,17 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
         env["USER"] = env["LOGNAME"] = self.user.name
         env["HOME"] = chosen.home
         env["SHELL"] = chosen.account.shell or "/bin/sh"
+        if self._has_hubs_jupyterlab():
+            env[lab_static.VARIABLE] = self.hub.base_url + lab_static.ADDRESS
         return env
+
+    def _has_hubs_jupyterlab(self) -> bool:
+        """Whether the server's JupyterLab is the one beside the hub, and its pages have the hub's origin."""
+        return (
+            lab_static.FILES.there
+            and list(self.cmd) == self._cmd_default()
+            and not self.user.settings.get("subdomain_host")
+        )
 
     def make_preexec_fn(self, name: str) -> Callable[[], None]:  # noqa: ARG002
         """What the child does between fork and exec: become the user for good."""
