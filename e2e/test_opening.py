@@ -27,13 +27,15 @@ def carol(visitor: Callable[..., Visitor]) -> Visitor:
 
 
 def test_who_has_read_the_menu_has_jupyterlabs_scripts_already(carol: Visitor, visitor: Callable[..., Visitor]) -> None:
-    expect(carol.page.locator(".jp-Launcher")).to_have_count(1)  # the hub has seen now what JupyterLab begins with
+    expect(carol.page.locator(".jp-Launcher")).to_have_count(
+        1, timeout=60_000
+    )  # the hub has seen now what JupyterLab begins with
     bob = visitor("bob")
     bob.see_menu()
     bob.page.wait_for_load_state("networkidle")
     bob.start()
     bob.wait_for_lab()
-    expect(bob.page.locator(".jp-Launcher")).to_have_count(1)
+    expect(bob.page.locator(".jp-Launcher")).to_have_count(1, timeout=60_000)
     sizes = bob.page.evaluate(SCRIPTS)
     assert len(sizes) > 10
     assert sum(1 for size in sizes if size) <= len(sizes) / 10, "these were not in the browser's cache"

@@ -172,15 +172,6 @@ class TestOfARunningHub:
         assert config["buildCheck"] is False
         assert config["buildAvailable"] is False
 
-    def test_a_persons_jupyterlab_has_our_extension(self, person: Callable[[str], Person]) -> None:
-        carol = person("carol")
-        carol.start(directory="/s/carol/notebooks")
-        carol.wait_until_ready()
-        config = page_config(carol.http.get("/user/carol/lab").text)
-        [ours] = [each for each in config["federated_extensions"] if each["name"] == "learning-lab"]
-        script = carol.http.get(f"{config['fullLabextensionsUrl']}/{ours['name']}/{ours['load']}")
-        assert 'window._JUPYTERLAB["learning-lab"]' in script.text
-
 
 def page_config(page: str) -> dict[str, Any]:
     found = re.search(r'<script id="jupyter-config-data" type="application/json">(.*?)</script>', page, re.DOTALL)
