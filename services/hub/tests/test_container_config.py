@@ -16,7 +16,7 @@ import pytest
 
 import build
 from embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
-from learning_lab.local_spawner import process_start
+from learning_lab.process import process_start
 from person import Person
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")

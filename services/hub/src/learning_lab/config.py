@@ -92,6 +92,7 @@ def _keep_warm(c: Config) -> None:
     environ = {name: value for section in sections for name, value in section.get("environment", {}).items()}
     # Without a running loop this is no hub: `jupyterhub token` reads the configuration too.
     with contextlib.suppress(RuntimeError):
+        Lab.instance().plain.keep()
         if warm is not None:
             warm.start({name: value for name, value in environ.items() if isinstance(value, str)})
 

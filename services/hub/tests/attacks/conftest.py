@@ -80,11 +80,11 @@ def attempted(request: pytest.FixtureRequest) -> Callable[[int, list[str]], Outc
 
 @pytest.fixture
 def attack(target: Target, attempted: Callable[[int, list[str]], Outcome]) -> Callable[..., Outcome]:
-    """Run a program of `programs/` as a person: `attack("name", userid="alice", seconds=60, argument=...)`."""
+    """Run a program of `programs/` as a person: `attack("name", userid="alice", within=60, argument=...)`."""
 
-    def run(name: str, *, userid: str = "alice", seconds: float = 60, **arguments: Any) -> Outcome:
+    def run(name: str, *, userid: str = "alice", within: float = 60, **arguments: Any) -> Outcome:
         program = (PROGRAMS / f"{name}.py").read_text()
-        said = json.loads(target.run_as(userid, program, json.dumps(arguments), seconds).strip().rpartition("\n")[2])
+        said = json.loads(target.run_as(userid, program, json.dumps(arguments), within).strip().rpartition("\n")[2])
         return attempted(said["tried"], said["got"])
 
     return run
