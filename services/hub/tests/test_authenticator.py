@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyterhub.auth import PAMAuthenticator
 from prometheus_client import REGISTRY
 from tornado import httputil, web
 from traitlets.config import Config
@@ -318,6 +319,21 @@ async def test_blocked_users_stay_out_and_groups_make_admins(make: Make) -> None
 async def test_nobody_may_come_in_until_somebody_has_decided_who(make: Make) -> None:
     with pytest.raises(Refused, match="may not use this lab"):
         await make().get_authenticated_user(a_request(), {"username": "alice", "password": "pass1"})
+
+
+@pytest.mark.parametrize("name", ["check_allowed", "check_blocked_users"])
+@pytest.mark.parametrize("answer", [False, None, "yes", 1], ids=repr)
+async def test_a_later_jupyterhub_whose_checks_are_awaited_lets_in_nobody_but_by_true(
+    make: Make, monkeypatch: pytest.MonkeyPatch, name: str, answer: object
+) -> None:
+    async def later(*_: object) -> object:
+        return answer
+
+    monkeypatch.setattr(PAMAuthenticator, name, later)
+    with pytest.raises(Refused, match="may not use this lab"):
+        await make(allowed_users={"alice"}).get_authenticated_user(
+            a_request(), {"username": "alice", "password": "pass1"}
+        )
 
 
 class HangingGroups(LabPAMAuthenticator):

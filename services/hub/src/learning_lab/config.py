@@ -62,7 +62,6 @@ def configure(c: Config) -> None:
     _default(c.JupyterHub, "allow_named_servers", settings.open_beside)
     # A bad directory is a person's problem and must never count towards stopping the hub.
     _default(c.Spawner, "consecutive_failure_limit", 0)
-    # Six characters of JupyterHub's cookie name are shared by all servers of a host; each keeps its own.
     c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), str(Path(__file__).with_name("templates"))]
     c.JupyterHub.extra_handlers = [*_listed(c.JupyterHub, "extra_handlers"), *HANDLERS]
     tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))

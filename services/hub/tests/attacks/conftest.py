@@ -24,7 +24,7 @@ PROGRAMS = Path(__file__).with_name("programs")
 COUNTS = pytest.StashKey[list[tuple[int, list[str]]]]()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """The lab that is attacked: embedded, or on the cluster when `--base-url` says where it answers."""
     url = request.config.getoption("base_url", default=None)

@@ -77,12 +77,12 @@ def test_a_start_that_its_person_stops_holds_up_nobody(
         alice, bob = target.person("alice"), target.person("bob")
         program = (Path(__file__).with_name("programs") / "stop_own_starts.py").read_text()
         with ThreadPoolExecutor(1) as pool:
-            stopping = pool.submit(target.run_as, "alice", program, '{"seconds": 10}', 60)
+            stopping = pool.submit(target.run_as, "alice", program, '{"seconds": 20}', 60)
             time.sleep(0.5)
             alice.start(directory="notebooks")
             bob.start(directory="notebooks")
-            until = time.monotonic() + 7
-            while time.monotonic() < until:
+            until = time.monotonic() + 18
+            while time.monotonic() < until and not (bob.server() or {}).get("ready"):
                 began = time.monotonic()
                 httpx.get(f"{lab.url}/hub/health", timeout=30)
                 if (took := time.monotonic() - began) > 3:
