@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import secrets
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +19,12 @@ from traitlets.config import Config
 
 from k8s_annotations import AnnotationError
 
+from . import hub_server
+from .forwarded import TrustedProxies
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
 from .local_spawner import LabLocalSpawner
+from .proxy import LabProxy
 from .settings import LearningLab, SettingError, environment_settings
 from .update_notice import notice
 
@@ -51,6 +55,7 @@ def configure(c: Config) -> None:
     """
     try:
         settings = load_settings(c)
+        _serve(c, settings)
         Lab.instance()  # a reader that cannot be made stops the start, not the first log-in
     except (SettingError, AnnotationError) as error:
         sys.exit(f"learning-lab: cannot start: {error}")
@@ -82,6 +87,20 @@ def _starts_processes(spawner_class: object) -> bool:
     return spawner_class == "lab-local" or (
         isinstance(spawner_class, type) and issubclass(spawner_class, LabLocalSpawner)
     )
+
+
+def _serve(c: Config, settings: LearningLab) -> None:
+    """Set up the proxy, and what the hub believes from it."""
+    if c.JupyterHub.get("trusted_downstream_ips"):
+        raise SettingError(
+            "c.JupyterHub.trusted_downstream_ips is set: name the proxies in c.LearningLab.trusted_proxies"
+        )
+    _default(c.JupyterHub, "proxy_class", LabProxy)
+    secret = c.ConfigurableHTTPProxy.get("auth_token") or os.environ.get("CONFIGPROXY_AUTH_TOKEN", "")
+    if not secret and c.ConfigurableHTTPProxy.get("should_start", True):
+        # JupyterHub would make one up for the proxy alone; the hub's server needs it too.
+        c.ConfigurableHTTPProxy.auth_token = secret = secrets.token_hex()
+    hub_server.install(secret, TrustedProxies.parse(settings.trusted_proxies))
 
 
 def _keep_warm(c: Config) -> None:
