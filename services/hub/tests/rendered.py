@@ -38,12 +38,12 @@ SYNC = environment(is_async=False)
 
 def hostile_card(**changes: Any) -> Card:
     fields: dict[str, Any] = {name: HOSTILE + name for name in ("name", "title", "description", "path", "value")}
-    return Card(**(fields | {"access": "ro", "where": "shared", "new": True} | changes))
+    return Card(**(fields | {"writing": "unwanted", "where": "shared", "new": True} | changes))
 
 
 def plain_card(name: str, **changes: Any) -> Card:
     fields: dict[str, Any] = {"name": name, "title": name.title(), "description": "", "path": f"/s/alice/{name}"}
-    return Card(**(fields | {"value": f"/s/alice/{name}", "access": "rw", "where": "yours"} | changes))
+    return Card(**(fields | {"value": f"/s/alice/{name}", "writing": "free", "where": "yours"} | changes))
 
 
 def menu_of(primary: Card | None, *cards: Card, **changes: Any) -> Menu:

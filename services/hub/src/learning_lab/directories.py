@@ -157,6 +157,7 @@ def _meant_by_title(folded: str, grants: Grants) -> tuple[tuple[Entry, str], ...
     titled: dict[str, list[Entry]] = {}
     for entry in grants.entries:
         titled.setdefault(_title_key(entry.title), []).append(entry)
+    titled.pop("", None)  # a title of slashes alone
     parts = folded.split("/")
     # The longest title first: one may have slashes in it, though no more than characters.
     for count in range(min(len(parts), LONGEST_TITLE), 0, -1):

@@ -27,7 +27,7 @@ from .choice import Chosen, look, read_grants, resolve_choice
 from .client import client_address
 from .directories import NotGranted, resolve
 from .lab import JUPYTER_CONFIG, Lab
-from .menu import Asked, Menu, build_menu, fingerprint
+from .menu import Asked, Menu, build_menu, now_seen
 from .namespaces import Shown
 from .refusal import Refused
 
@@ -164,7 +164,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
             raise
         path = self.chosen.directory.path
         self._last, self._title = path, self.chosen.directory.title
-        self._seen = [fingerprint(entry.path) for entry in grants.entries]
+        self._seen = now_seen(self._seen, [entry.path for entry in grants.entries])
         self.user_options = self.orm_spawner.user_options = {"directory": path}
         self._step(30, f"Starting JupyterLab in {self._title}")
 
@@ -282,10 +282,10 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         """What the pending page shows while the server starts. JupyterHub ends it when the server is ready."""
         told = 0
         while True:
-            for step in self._steps[told:]:
-                yield step
-            told = len(self._steps)
             self._step_came.clear()
+            while told < len(self._steps):  # more may come while the reader takes one
+                told += 1
+                yield self._steps[told - 1]
             await self._step_came.wait()
 
 
