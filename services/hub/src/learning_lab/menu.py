@@ -70,14 +70,12 @@ class Asked:
         typed: refused text, shown again in the text field.
         error: why the last try was refused.
         straight_in: whether a single directory may be opened without asking.
-        next: where to go after the start, "" for the lab itself.
     """
 
     preselect: str = ""
     typed: str = ""
     error: str | None = None
     straight_in: bool = False
-    next: str = ""
 
 
 @dataclass(frozen=True, slots=True)
