@@ -102,6 +102,7 @@ def variables(**more: Any) -> dict[str, Any]:
         "lab_title": HOSTILE,
         "lab_help_url": "https://help.example/",
         "lab_update": HOSTILE,
+        "lab_jupyterlab": "/hub/jupyterlab/",
         "lab_static": functools.partial(static_url, "/hub/"),
         "lab_servers": lambda: [
             {

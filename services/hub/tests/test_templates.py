@@ -190,6 +190,16 @@ async def test_one_directory_is_opened_by_script_and_can_be_declined() -> None:
     assert not any("data-straight-in" in found for found in page.all("p"))
 
 
+@pytest.mark.parametrize("name", ["login.html", "spawn.html", "spawn_pending.html"])
+async def test_jupyterlab_is_fetched_ahead_where_the_hub_has_the_one_that_people_get(name: str) -> None:
+    page = await render(name)
+    assert [found["data-fetches-ahead"] for _, found in page.elements if "data-fetches-ahead" in found] == [
+        "/hub/jupyterlab/"
+    ]
+    page = await render(name, lab_jupyterlab="")
+    assert not [found for _, found in page.elements if "data-fetches-ahead" in found]
+
+
 async def test_a_start_that_takes_long_is_followed_without_javascript_too() -> None:
     for name in ("spawn_pending.html", "stop_pending.html"):
         page = await render(name)
