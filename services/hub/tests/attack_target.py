@@ -1,0 +1,95 @@
+"""What the attacker's suite attacks: the embedded lab, or the hub's container on a cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Protocol, cast
+
+from embedded import EmbeddedLab
+from lab_on_kind import PYTHON, Cluster
+from person import Person
+
+# Becomes the person as a log-in would, and then is the program that comes on standard input.
+AS_PERSON = """
+import os, pwd, sys
+account = pwd.getpwnam(sys.argv.pop(1))
+os.setgroups(os.getgrouplist(account.pw_name, account.pw_gid))
+os.setresgid(*[account.pw_gid] * 3)
+os.setresuid(*[account.pw_uid] * 3)
+os.chdir("/tmp")
+os.environ.clear()
+os.environ.update(HOME=account.pw_dir, USER=account.pw_name, PATH="/usr/local/bin:/usr/bin:/bin")
+exec(compile(sys.stdin.read(), "attack", "exec"))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an attack.
+
+    Attributes:
+        tried: attempts; 0 would be a test that cannot fail.
+        got: what the attacker got, in words.
+    """
+
+    tried: int
+    got: list[str]
+
+
+class Target(Protocol):
+    """A lab that is attacked.
+
+    Attributes:
+        url: its address.
+        embedded: the embedded lab; None where the lab is on a cluster.
+        cluster: the cluster; None for the embedded lab.
+    """
+
+    url: str
+    embedded: EmbeddedLab | None
+    cluster: Cluster | None
+
+    def run_as(self, userid: str, program: str, argument: str, seconds: float) -> str:
+        """Run a Python program as a person where people's servers run; what it printed."""
+
+    def person(self, userid: str) -> Person:
+        """A person who is logged in."""
+
+
+class EmbeddedTarget:
+    cluster = None
+
+    def __init__(self, lab: EmbeddedLab) -> None:
+        self.embedded = lab
+        self.url = lab.url
+
+    def run_as(self, userid: str, program: str, argument: str, seconds: float) -> str:
+        command = [sys.executable, "-I", "-c", AS_PERSON, userid, argument]
+        done = subprocess.run(command, input=program, capture_output=True, text=True, timeout=seconds, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def person(self, userid: str) -> Person:
+        return _logged_in(Person(self.embedded, userid))
+
+
+class PodTarget:
+    embedded = None
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.url = cluster.url
+
+    def run_as(self, userid: str, program: str, argument: str, seconds: float) -> str:
+        return self.cluster.in_hub(PYTHON, "-I", "-c", AS_PERSON, userid, argument, text=program, seconds=seconds)
+
+    def person(self, userid: str) -> Person:
+        return _logged_in(Person(cast(EmbeddedLab, SimpleNamespace(url=self.url, tail=self.cluster.log)), userid))
+
+
+def _logged_in(person: Person) -> Person:
+    assert person.log_in().status_code == 200
+    return person
