@@ -84,6 +84,14 @@ def test_a_second_directory_opens_beside_the_first_where_the_site_allows_it(tmp_
         refused = alice.start_named("third", directory="/s/bob/notebooks")
         assert refused.status_code == 400
         assert "is not one of your directories" in visible_text(refused)
+        alice.stop()
+        alice.start_named("third", typed="genomics")
+        alice.wait_until_ready("third")
+        menu = alice.http.get("/hub/spawn").text
+        assert 'id="typed"' in menu
+        assert 'value="genomics"' not in menu.partition('id="typed"')[2].partition(">")[0], (
+            "what was typed for one server is not in the menu of another"
+        )
         home = visible_text(alice.http.get("/hub/home"))
         assert "/s/alice/notebooks" in home
         assert "/s/alice/thesis" in home

@@ -19,7 +19,7 @@ from traitlets.config import Config
 
 from k8s_annotations import AnnotationError
 
-from . import hub_server
+from . import hub_server, lab_static
 from .forwarded import TrustedProxies
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
@@ -77,6 +77,8 @@ def configure(c: Config) -> None:
     c.JupyterHub.template_vars = {
         "lab_title": settings.title,
         "lab_help_url": settings.help_url,
+        # Where the hub has the files of people's JupyterLab; "" where a server brings its own.
+        "lab_jupyterlab": base_url + lab_static.ADDRESS if _has_their_jupyterlab(c) else "",
         "lab_static": lambda _user: functools.partial(static_url, base_url),
         "lab_servers": lambda user: functools.partial(servers_of, user),
         "lab_update": lambda _user: notice(settings.update_notice, datetime.now().astimezone()),
@@ -86,6 +88,17 @@ def configure(c: Config) -> None:
 def _starts_processes(spawner_class: object) -> bool:
     return spawner_class == "lab-local" or (
         isinstance(spawner_class, type) and issubclass(spawner_class, LabLocalSpawner)
+    )
+
+
+def _has_their_jupyterlab(c: Config) -> bool:
+    """Whether the pages of people's servers will ask the hub for JupyterLab's files; see `LabLocalSpawner.user_env`."""
+    sections = (c.Spawner, c.LocalProcessSpawner, c.LabLocalSpawner)
+    return (
+        _starts_processes(c.JupyterHub.spawner_class)
+        and lab_static.FILES.there
+        and not any("cmd" in section for section in sections)
+        and not c.JupyterHub.get("subdomain_host")
     )
 
 
