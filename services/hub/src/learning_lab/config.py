@@ -12,12 +12,14 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from traitlets import TraitError
 from traitlets.config import Config
 
 from k8s_annotations import AnnotationError
 
+from . import reserved_ports
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
 from .local_spawner import LabLocalSpawner
@@ -52,10 +54,12 @@ def configure(c: Config) -> None:
     try:
         settings = load_settings(c)
         Lab.instance()  # a reader that cannot be made stops the start, not the first log-in
+        _default(c.JupyterHub, "spawner_class", "lab-local")
+        if os.environ.get("LAB_CONTAINER") == "1" and _starts_processes(c.JupyterHub.spawner_class):
+            reserved_ports.check(_ports(c))
     except (SettingError, AnnotationError) as error:
         sys.exit(f"learning-lab: cannot start: {error}")
 
-    _default(c.JupyterHub, "spawner_class", "lab-local")
     _default(c.JupyterHub, "authenticator_class", "lab-pam")
     if _starts_processes(c.JupyterHub.spawner_class):
         _keep_warm(c)
@@ -83,6 +87,12 @@ def _starts_processes(spawner_class: object) -> bool:
     return spawner_class == "lab-local" or (
         isinstance(spawner_class, type) and issubclass(spawner_class, LabLocalSpawner)
     )
+
+
+def _ports(c: Config) -> list[int]:
+    """What the hub and people's servers listen on."""
+    hub = urlsplit(str(c.JupyterHub.get("hub_bind_url", ""))).port or int(c.JupyterHub.get("hub_port", 8081))
+    return [hub, *c.LabLocalSpawner.get("ports", ())]
 
 
 def _keep_warm(c: Config) -> None:
