@@ -25,7 +25,9 @@ from embedded import NAMESPACES, PROJECT
 IN_POD = Path(__file__).with_name("in_pod.py")
 LAB = "learning-lab-system"
 DEPLOYMENT = "deployment/learning-lab"
+PROXY = "deployment/proxy"
 POD_LABELS = "app.kubernetes.io/name=learning-lab,app.kubernetes.io/component=hub"
+PROXY_LABELS = "app.kubernetes.io/name=learning-lab,app.kubernetes.io/component=proxy"
 PYTHON = "/app/.venv/bin/python"
 COMMAND_SECONDS = 60
 API_SERVER = "/etc/kubernetes/manifests/kube-apiserver.yaml"
@@ -207,7 +209,7 @@ class Cluster:
             ("get", "events", "-A", "--sort-by=.lastTimestamp"),
             ("describe", "pods", "-n", LAB),
             ("logs", "-n", LAB, DEPLOYMENT, "-c", "hub", "--tail=400", "--timestamps"),
-            ("logs", "-n", LAB, DEPLOYMENT, "-c", "proxy", "--tail=100", "--timestamps"),
+            ("logs", "-n", LAB, PROXY, "--tail=100", "--timestamps"),
             ("logs", "-n", LAB, DEPLOYMENT, "-c", "hub", "--tail=200", "--previous"),
         ]
         told = [f"$ kubectl {' '.join(part)}\n{self.kubectl(*part, seconds=20, check=False)}" for part in parts]

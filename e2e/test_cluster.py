@@ -148,7 +148,7 @@ class TestPeopleInThePod:
         self, visitor: Callable[..., Visitor]
     ) -> None:
         kernel = at_work(visitor("alice"), "Thesis").kernel()
-        proxy = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8001/api/routes', timeout=10).status)"
+        proxy = "import urllib.request as u; print(u.urlopen('http://proxy:8001/api/routes', timeout=10).status)"
         assert kernel.run(proxy) == "HTTPError: HTTP Error 403: Forbidden"
         api_server = (
             "import ssl; where = 'https://kubernetes.default.svc/api/v1/namespaces/bob';"

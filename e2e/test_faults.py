@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from cluster_site import ClusterSite
-from lab_on_kind import API_SERVER, API_SERVER_ASIDE, LAB, POD_LABELS, Cluster, wait_until
+from lab_on_kind import API_SERVER, API_SERVER_ASIDE, LAB, POD_LABELS, PROXY_LABELS, Cluster, wait_until
 from running_server import Server
 from visitor import Visitor
 
@@ -26,6 +27,21 @@ BINDING = "clusterrolebinding/learning-lab:read-namespaces"
 LAST_KNOWN = "Your list of directories cannot be read at the moment: this is the last known one."
 NOT_STARTED = "Your list of directories cannot be read at the moment, so nothing was started. Try again in a minute."
 API_SERVER_SECONDS = 60
+# What a person has running: told to end, it needs a second to write down how far it came.
+WRITES_DOWN = """
+import signal, sys, time
+def told(*_):
+    time.sleep(1)
+    open({file!r}, "w").write("written down")
+    sys.exit()
+signal.signal(signal.SIGTERM, told)
+print("ready", flush=True)
+time.sleep(600)
+"""
+EXIT_CODES = (
+    "jsonpath={range .status['containerStatuses','initContainerStatuses'][*]}"
+    '{.name}={.state.terminated.exitCode}{"\\n"}{end}'
+)
 
 
 class TestNamespace:
@@ -102,6 +118,53 @@ def test_a_hub_that_restarts_leaves_servers_and_their_kernels_as_they_are(
     expect(alice.page.get_by_role("link", name="Open", exact=True)).to_be_visible()
     assert alice.directory() == "/s/alice/thesis"
     alice.stop()
+
+
+def test_what_runs_in_a_pod_that_ends_can_write_down_how_far_it_came(
+    visitor: Callable[..., Visitor], cluster: Cluster, site: ClusterSite
+) -> None:
+    folder = "/s/alice/thesis/before"
+    site.make_folder(folder, "alice")
+    alice = visitor("alice")
+    alice.choose("Thesis")
+    alice.start()
+    alice.wait_for_lab()
+    program = WRITES_DOWN.format(file=f"{folder}/told")
+    started = (
+        f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {program!r}], stdout=subprocess.PIPE,"
+        " start_new_session=True); print(p.stdout.readline())"
+    )
+    assert Server(alice).kernel().run(started) == "b'ready\\n'"
+    with ThreadPoolExecutor(1) as beside:
+        watch = ("get", "pods", "-n", LAB, "-l", "app.kubernetes.io/component in (hub,proxy)", "--watch")
+        watching = beside.submit(
+            cluster.kubectl, *watch, "--request-timeout=40s", "-o", EXIT_CODES, seconds=60, check=False
+        )
+        replace_pod(cluster, grace_seconds=30)
+        cluster.kubectl("delete", "pod", "-n", LAB, "-l", PROXY_LABELS, "--wait=true")
+        said = watching.result().split()
+    cluster.wait_until_healthy()
+    assert {"hub=0", "storage=0", "proxy=0"} == {each for each in said if not each.endswith("=")}
+    assert cluster.in_hub("cat", f"{folder}/told") == "written down"
+
+
+def test_a_proxy_that_restarts_costs_nothing_that_runs(visitor: Callable[..., Visitor], cluster: Cluster) -> None:
+    alice = visitor("alice")
+    alice.choose("Thesis")
+    alice.start()
+    alice.wait_for_lab()
+    Server(alice).kernel().run("state = 41")
+    server, pod = cluster.in_pod("server", "alice"), cluster.pod()["metadata"]["uid"]
+    cluster.kubectl("delete", "pod", "-n", LAB, "-l", PROXY_LABELS, "--wait=true")
+    cluster.wait_until_healthy()
+    until = time.monotonic() + 10  # JupyterHub by itself would take up to a minute
+    while alice.page.request.get("/user/alice/api/contents/", max_redirects=0).status != 200:
+        assert time.monotonic() < until, "the proxy was not given its routes again"
+        time.sleep(0.1)
+    assert alice.directory() == "/s/alice/thesis"
+    assert Server(alice).kernel().run("print(state + 1)") == "42"
+    assert cluster.in_pod("server", "alice") == server
+    assert cluster.pod()["metadata"]["uid"] == pod
 
 
 def test_a_killed_pod_costs_what_ran_and_neither_choices_nor_notebooks(
@@ -206,10 +269,11 @@ def start_by_rest(person: Visitor, directory: str) -> tuple[int, str]:
 # --- What breaks -----------------------------------------------------------------------------------------------------
 
 
-def replace_pod(cluster: Cluster) -> None:
-    """Kill the pod, and wait for the next one and for the hub in it."""
+def replace_pod(cluster: Cluster, grace_seconds: int = 1) -> None:
+    """Kill the hub's pod, and wait for the next one and for the hub in it."""
     gone = cluster.pod()["metadata"]["uid"]
-    cluster.kubectl("delete", "pod", "-n", LAB, "-l", POD_LABELS, "--grace-period=1", "--wait=true", seconds=120)
+    grace = f"--grace-period={grace_seconds}"
+    cluster.kubectl("delete", "pod", "-n", LAB, "-l", POD_LABELS, grace, "--wait=true", seconds=120)
 
     def is_there() -> bool:
         items = cluster.get("pods", "-n", LAB, "-l", POD_LABELS)["items"]

@@ -133,6 +133,7 @@ class TestTilt:
     def test_the_resources_have_the_names_that_the_pages_tell(self, manifests: dict[str, Any]) -> None:
         assert set(manifests) == {
             "learning-lab",
+            "proxy",
             "image-update",
             "namespaces-and-rights",
             "lint",

@@ -25,6 +25,7 @@ OVERLAY = PROJECT / "k8s" / "overlays" / "local"
 PEOPLE = PROJECT / "k8s" / "base" / "namespaces.yaml"
 # Image of the manifests -> stage of the Dockerfile.
 STAGES = {"learning-lab/hub": "development", "learning-lab/proxy": "proxy"}
+DEPLOYMENTS = ("deployment/proxy", "deployment/learning-lab")
 # Of the development system: where it has the checkout, and what it installs for itself.
 INSIDE = "/checkout"
 INSTALLED = ("/.venv", "/.tools", "/node_modules")
@@ -42,12 +43,12 @@ def lab() -> None:
     with step("the lab on the cluster"):
         cluster.kubectl("apply", "--filename", PEOPLE, advice="The text above says what is wrong with it.")
         cluster.kubectl("apply", "--kustomize", _overlay(digests), advice="The text above says what is wrong with it.")
-        cluster.kubectl(
-            *("--namespace", NAMESPACE, "rollout", "status", "deployment/learning-lab"),
-            f"--timeout={_ROLLOUT_SECONDS}s",
-            advice=f"kubectl --context {cluster.CONTEXT} -n {NAMESPACE} describe pods tells why.",
-            seconds=_ROLLOUT_SECONDS + 10,
-        )
+        for deployment in DEPLOYMENTS:
+            cluster.kubectl(
+                *("--namespace", NAMESPACE, "rollout", "status", deployment, f"--timeout={_ROLLOUT_SECONDS}s"),
+                advice=f"kubectl --context {cluster.CONTEXT} -n {NAMESPACE} describe pods tells why.",
+                seconds=_ROLLOUT_SECONDS + 10,
+            )
         _wait_for_health(f"http://127.0.0.1:{cluster.port()}/hub/health")
 
 
@@ -122,7 +123,7 @@ def _wait_for_health(address: str) -> None:
             pass
         if time.monotonic() > until:
             raise Stop(
-                f"The pod runs and {address} does not answer. kubectl --context {cluster.CONTEXT} -n {NAMESPACE}"
+                f"The pods run and {address} does not answer. kubectl --context {cluster.CONTEXT} -n {NAMESPACE}"
                 " logs deployment/learning-lab -c hub tells why."
             )
         time.sleep(0.5)

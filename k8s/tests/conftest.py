@@ -42,10 +42,9 @@ class Overlay:
         [found] = [each for each in self.of_kind(kind) if each["metadata"]["name"] == name]
         return found
 
-    @property
-    def pod(self) -> Document:
-        """The pod of the lab."""
-        found: Document = self.one("Deployment", "learning-lab")["spec"]["template"]["spec"]
+    def pod(self, deployment: str = "learning-lab") -> Document:
+        """The pod of a Deployment; the hub's unless told otherwise."""
+        found: Document = self.one("Deployment", deployment)["spec"]["template"]["spec"]
         return found
 
     @property
@@ -63,8 +62,8 @@ class Overlay:
         return [each for pod in self.pods for each in [*pod.get("initContainers", []), *pod["containers"]]]
 
     def container(self, name: str) -> Document:
-        """A container of the lab's pod."""
-        [found] = [each for each in self.pod["containers"] if each["name"] == name]
+        """The hub's container, or the proxy's."""
+        [found] = [each for each in self.containers if each["name"] == name]
         return found
 
     def rights(self, account: str) -> list[tuple[str, Document]]:

@@ -101,7 +101,7 @@ def test_only_our_own_two_images_are_used(overlays: dict[str, Any], name: str, i
 
 
 def test_a_tag_is_looked_up_again_when_the_lab_restarts(overlays: dict[str, Any]) -> None:
-    policies = {each["name"]: each.get("imagePullPolicy") for each in overlays["staging"].pod["containers"]}
+    policies = {name: overlays["staging"].container(name).get("imagePullPolicy") for name in ("hub", "proxy")}
     assert policies == {"hub": "Always", "proxy": "Always"}
 
 
@@ -124,8 +124,9 @@ def test_production_lets_only_the_ingress_controller_in(overlays: dict[str, Any]
     assert all(rule["from"] for rule in policy["ingress"])
 
 
-def test_two_hubs_are_never_there_at_once(overlay: Any) -> None:
-    deployment = overlay.one("Deployment", "learning-lab")["spec"]
+@pytest.mark.parametrize("name", ["learning-lab", "proxy"])
+def test_two_hubs_or_two_proxies_are_never_there_at_once(overlay: Any, name: str) -> None:
+    deployment = overlay.one("Deployment", name)["spec"]
     assert deployment["replicas"] == 1
     assert deployment["strategy"] == {"type": "Recreate"}
 
@@ -136,6 +137,26 @@ def test_a_hub_that_restarts_stays_behind_its_service(overlay: Any) -> None:
     assert "startupProbe" in hub
     assert {"readinessProbe", "livenessProbe"} <= set(proxy)
     assert ("livenessProbe" in hub) == (overlay.name != "local")
+
+
+def test_each_service_leads_to_the_port_of_its_pod(overlay: Any) -> None:
+    ports = {}
+    for service in overlay.of_kind("Service"):
+        [deployment] = [
+            each
+            for each in overlay.of_kind("Deployment")
+            if service["spec"]["selector"].items() <= each["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        [port] = service["spec"]["ports"]
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        named = {each["name"]: each["containerPort"] for each in container["ports"]}
+        name = service["metadata"]["name"]
+        ports[name] = (deployment["metadata"]["name"], port["port"], named[port["targetPort"]])
+    assert ports == {
+        "learning-lab": ("proxy", 80, 8000),
+        "proxy": ("proxy", 8001, 8001),
+        "hub": ("learning-lab", 881, 881),
+    }
 
 
 def test_every_option_that_the_manifest_sets_is_an_option(overlay: Any) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 from learning_lab import image_update
 
-# What root in a container may have: to become its users, to stop their processes, to make their directories, to audit.
+# What root in a container may have: to become its users, to stop their processes, to audit, to bind
+# the ports that are reserved; to make their directories.
 CAPABILITIES = {
-    "hub": {"SETUID", "SETGID", "KILL", "AUDIT_WRITE"},
+    "hub": {"SETUID", "SETGID", "KILL", "AUDIT_WRITE", "NET_BIND_SERVICE"},
     "storage": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"},
 }
 
@@ -55,8 +56,22 @@ def test_no_pod_shares_anything_of_its_node(overlay: Any) -> None:
         assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & set(pod)
 
 
+def test_nobody_but_the_hub_may_bind_what_the_hub_and_the_servers_listen_on(overlay: Any) -> None:
+    sysctls = {each["name"]: each["value"] for each in overlay.pod()["securityContext"]["sysctls"]}
+    assert sysctls == {"net.ipv4.ip_unprivileged_port_start": "4096"}
+    [port] = overlay.container("hub")["ports"]
+    assert port["containerPort"] < 4096
+
+
+def test_the_proxy_where_passwords_come_in_shares_no_pod(overlay: Any) -> None:
+    pod = overlay.pod("proxy")
+    assert [each["name"] for each in pod["containers"]] == ["proxy"]
+    assert pod["automountServiceAccountToken"] is False
+    assert "volumes" not in pod
+
+
 def test_only_root_in_the_hubs_container_can_read_its_token(overlay: Any) -> None:
-    pod = overlay.pod
+    pod = overlay.pod()
     assert pod["automountServiceAccountToken"] is False
     tokens = [
         volume

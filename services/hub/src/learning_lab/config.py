@@ -13,13 +13,14 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from traitlets import TraitError
 from traitlets.config import Config
 
 from k8s_annotations import AnnotationError
 
-from . import hub_server, lab_static
+from . import hub_server, lab_static, reserved_ports
 from .forwarded import TrustedProxies
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
@@ -57,10 +58,12 @@ def configure(c: Config) -> None:
         settings = load_settings(c)
         _serve(c, settings)
         Lab.instance()  # a reader that cannot be made stops the start, not the first log-in
+        _default(c.JupyterHub, "spawner_class", "lab-local")
+        if os.environ.get("LAB_CONTAINER") == "1" and _starts_processes(c.JupyterHub.spawner_class):
+            reserved_ports.check(_ports(c))
     except (SettingError, AnnotationError) as error:
         sys.exit(f"learning-lab: cannot start: {error}")
 
-    _default(c.JupyterHub, "spawner_class", "lab-local")
     _default(c.JupyterHub, "authenticator_class", "lab-pam")
     if _starts_processes(c.JupyterHub.spawner_class):
         _keep_warm(c)
@@ -114,6 +117,12 @@ def _serve(c: Config, settings: LearningLab) -> None:
         # JupyterHub would make one up for the proxy alone; the hub's server needs it too.
         c.ConfigurableHTTPProxy.auth_token = secret = secrets.token_hex()
     hub_server.install(secret, TrustedProxies.parse(settings.trusted_proxies))
+
+
+def _ports(c: Config) -> list[int]:
+    """What the hub and people's servers listen on."""
+    hub = urlsplit(str(c.JupyterHub.get("hub_bind_url", ""))).port or int(c.JupyterHub.get("hub_port", 8081))
+    return [hub, *c.LabLocalSpawner.get("ports", ())]
 
 
 def _keep_warm(c: Config) -> None:
