@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from learning_lab.config import configure
-from learning_lab.restarted_proxy import SeparateProxy
+from learning_lab.separate_proxy import SeparateProxy
 
 c = get_config()  # noqa: F821  JupyterHub puts it here
 
@@ -29,7 +29,7 @@ if in_container:
     c.JupyterHub.hub_bind_url = "http://0.0.0.0:881/"
     c.JupyterHub.hub_connect_url = f"http://{pod}:881/"
     c.Spawner.ip = pod
-    c.LabLocalSpawner.ports = (1024, 4095)
+    c.LabLocalSpawner.ports = [1024, 4095]
     c.JupyterHub.proxy_class = SeparateProxy
     c.ConfigurableHTTPProxy.api_url = "http://proxy:8001/"
     c.ConfigurableHTTPProxy.should_start = False
