@@ -259,7 +259,7 @@ def machinery_cpu(hub: int, *, warm: bool) -> float:
     """Seconds of CPU of a hub, of root's processes below it but the proxy, and with `warm` of the warm parent."""
     below: dict[int, list[int]] = {}
     for pid, owner, command in processes():
-        if owner == 0 and "configurable-http-proxy" not in command:
+        if owner == 0 and "/proxy.js" not in command and "configurable-http-proxy" not in command:
             with contextlib.suppress(OSError):
                 below.setdefault(int(_stat(pid)[1]), []).append(pid)
     todo, seen, total = [hub, (warm and find(0, WARM_PARENT)) or hub], set[int](), 0.0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from visitor import PASSWORDS, EmbeddedSite, Visitor
 
@@ -227,6 +228,104 @@ def test_more_than_seven_directories_have_a_filter(visitor: Callable[..., Visito
     expect(filter_field).to_be_focused()
     page.keyboard.type("project1")
     expect(page.get_by_role("radio").filter(visible=True)).to_have_count(3)
+
+
+class TestTheFilter:
+    @pytest.fixture
+    def page(self, visitor: Callable[..., Visitor], site: EmbeddedSite) -> Page:
+        for number in range(1, 13):
+            site.make_folder(f"/s/alice/project{number:02d}", "alice")
+        site.grant("alice", [f"/s/alice/project{number:02d}" for number in range(1, 13)])
+        return visitor("alice").page
+
+    @staticmethod
+    def opens(page: Page) -> Locator:
+        return page.locator(".actions").get_by_role("button", name="Open")
+
+    def test_where_nothing_matches_it_says_so_and_nothing_opens(self, page: Page) -> None:
+        page.get_by_role("searchbox").fill("zzz")
+        expect(page.get_by_text("None of your directories matches that")).to_be_visible()
+        expect(page.get_by_role("radio", checked=True)).to_have_count(0)
+        expect(self.opens(page)).to_be_disabled()
+        page.get_by_role("searchbox").press("Enter")
+        page.get_by_label("Or type a name").press("Enter")
+        page.wait_for_timeout(500)
+        expect(page).to_have_url(re.compile("/hub/spawn"))
+        expect(page.get_by_role("searchbox")).to_have_value("zzz")
+
+        page.get_by_label("Or type a name").fill("project03")
+        expect(self.opens(page)).to_be_enabled()
+        page.get_by_label("Or type a name").fill("")
+        page.get_by_role("button", name="Show all").press("Enter")
+        expect(page.get_by_role("searchbox")).to_be_focused()
+        expect(page.get_by_role("radio", name="project01")).to_be_checked()
+        expect(self.opens(page)).to_be_enabled()
+
+    def test_what_is_checked_can_be_seen(self, page: Page) -> None:
+        page.get_by_role("searchbox").fill("project1")
+        expect(page.get_by_role("radio", name="project10")).to_be_checked()
+        page.locator("#menu label").get_by_text("project12", exact=True).click()
+        page.get_by_role("searchbox").fill("")
+        expect(page.get_by_role("radio", name="project12")).to_be_checked()
+        page.get_by_role("searchbox").fill("project0")
+        expect(page.get_by_role("radio", name="project01")).to_be_checked()
+        page.reload()  # a browser may put back the field's text
+        expect(page.get_by_role("radio", checked=True).filter(visible=True)).to_have_count(1)
+
+
+def test_a_title_can_be_typed(visitor: Callable[..., Visitor]) -> None:
+    alice = visitor("alice")
+    alice.type_name("genomics COURSE")
+    alice.start()
+    alice.wait_for_lab()
+    assert alice.directory() == "/s/shared/genomics"
+
+
+def test_a_link_to_a_folder_that_is_not_there_says_so(visitor: Callable[..., Visitor]) -> None:
+    alice = visitor("alice")
+    alice.page.goto("/hub/open?dir=genomics/week99&path=week1.ipynb")
+    expect(alice.page.get_by_role("alert")).to_contain_text(
+        "Genomics course / week99 cannot be opened. It is not there."
+    )
+    expect(alice.page.get_by_role("radio", name="Genomics course")).to_be_checked()
+
+
+def test_a_link_to_a_file_leads_there_only_in_its_own_directory(visitor: Callable[..., Visitor]) -> None:
+    alice = visitor("alice")
+    alice.page.goto("/hub/open?dir=thesis&path=survival-curves.ipynb")
+    alice.choose("Genomics course")
+    alice.start()
+    alice.wait_for_lab()
+    expect(alice.page.locator(".jp-Launcher")).to_be_visible(timeout=60_000)
+    expect(alice.page.get_by_text("Cannot open")).to_have_count(0)
+    alice.page.goto("/hub/open?dir=thesis&path=survival-curves.ipynb")
+    alice.start()
+    alice.page.wait_for_url("**/lab/tree/survival-curves.ipynb", timeout=60_000)
+    assert alice.directory() == "/s/alice/thesis"
+
+
+def test_who_cancels_goes_home_though_the_server_is_ready_first(
+    visitor: Callable[..., Visitor], site: EmbeddedSite
+) -> None:
+    alice = visitor("alice")
+    alice.choose("Thesis")
+    cancelled: list[Route] = []
+    alice.page.route(
+        "**/hub/api/users/alice/server", lambda route: cancelled.append(route)
+    )  # on its way until the server is ready
+    with site.held("alice"):
+        alice.start()
+        alice.page.get_by_role("button", name="Cancel").click()
+        expect(alice.page.get_by_role("button", name="Cancelling")).to_be_visible()
+    for _ in range(100):
+        if alice.directory():
+            break
+        alice.page.wait_for_timeout(100)
+    alice.page.wait_for_timeout(1000)
+    expect(alice.page).to_have_url(re.compile("/hub/spawn-pending/"))
+    cancelled[0].continue_()
+    expect(alice.page).to_have_url(re.compile("/hub/home$"))
+    assert alice.directory() is None
 
 
 class TestKeyboardAlone:

@@ -73,6 +73,17 @@ def test_refused_choice(visitor: Callable[..., Visitor], scheme: str) -> None:
 
 
 @both_schemes
+def test_a_filter_that_finds_nothing(visitor: Callable[..., Visitor], site: EmbeddedSite, scheme: str) -> None:
+    for number in range(1, 10):
+        site.make_folder(f"/s/alice/project{number:02d}", "alice")
+    site.grant("alice", [f"/s/alice/project{number:02d}" for number in range(1, 10)])
+    alice = visitor("alice", color_scheme=scheme)
+    alice.page.get_by_role("searchbox").fill("zzz")
+    expect(alice.page.get_by_role("button", name="Show all")).to_be_visible()
+    check(alice.page)
+
+
+@both_schemes
 def test_an_empty_list(visitor: Callable[..., Visitor], site: EmbeddedSite, scheme: str) -> None:
     site.grant("carol", [])
     carol = visitor("carol", color_scheme=scheme)

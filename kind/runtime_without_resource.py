@@ -2,7 +2,7 @@
 """An OCI runtime for hosts without CAP_SYS_RESOURCE: takes that capability out of what is asked for, then is runc.
 
 Some virtual machines and sandboxes withhold CAP_SYS_RESOURCE from root. runc then refuses every privileged container
-("unable to apply caps"), and kind's nodes are privileged. `docker.py` registers this runtime only on such a host.
+("unable to apply caps"), and kind's nodes are privileged. `engine.py` registers this runtime only on such a host.
 
 The capability is listed in the bundle's config.json (create, run; runtime-spec, config.md) and in the process file of
 an exec (`--process`). Everything else goes through untouched.

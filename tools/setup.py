@@ -39,6 +39,7 @@ def main():
     install_proxy()
     if browser:
         find_browser()
+        find_programs_of_tests()
 
 
 def trust_system_certificates():
@@ -135,6 +136,16 @@ def find_browser():
     # Without any font a page is all boxes, and so are the pictures of the documentation. Not worth a stop.
     if not os.path.isdir("/usr/share/fonts/truetype"):
         apt_install("fonts-dejavu-core")
+
+
+def find_programs_of_tests():
+    """What the tests of the sandbox start beside Python: subordinate ids for an ordinary user, and ps."""
+    missing = [package for program, package in (("newuidmap", "uidmap"), ("ps", "procps")) if not shutil.which(program)]
+    if missing and not apt_install(*missing):
+        stop(
+            "The tests of the sandbox need the Debian packages " + " and ".join(missing) + ".",
+            "Install them: sudo apt-get install " + " ".join(missing),
+        )
 
 
 def own_browser_starts():

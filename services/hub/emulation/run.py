@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from company import PEOPLE
-from embedded import HUB, NAMESPACES, PROJECT, free_ports
+from embedded import HUB, NAMESPACES, free_ports
 
 STATE = Path("/run/learning-lab")  # private: the sandbox has a /run of its own
 
@@ -24,12 +24,10 @@ def main() -> None:
         os.chdir(STATE)
         os.execv(sys.executable, [sys.executable, "-m", "jupyterhub", "-f", str(HUB / "jupyterhub_config.py")])
     port = _port(os.environ.get("PORT") or "8000")
-    hub_port, api_port = free_ports(2)
-    os.environ.update(PORT=str(port), HUB_PORT=str(hub_port), PROXY_API_PORT=str(api_port))
+    os.environ.update(PORT=str(port), HUB_PORT=str(free_ports(1)[0]))
     os.environ.setdefault("LEARNING_LAB_READER", "file")
     os.environ.setdefault("LEARNING_LAB_NAMESPACES_FILE", str(NAMESPACES))
-    here = Path(sys.executable).parent
-    os.environ["PATH"] = os.pathsep.join([str(here), str(PROJECT / "node_modules/.bin"), os.environ["PATH"]])
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     people = ", ".join(f"{p.userid}/{p.password}" for p in PEOPLE if not (p.expired or p.locked))
     print(f"\n  Learning Lab: http://127.0.0.1:{port}   (log in as {people}; Ctrl-C ends it)\n", flush=True)
     sandbox = str(Path(__file__).with_name("sandbox.py"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,8 +29,9 @@ from typing import Any
 from jupyterhub import __version__ as hub_version
 
 from embedded import free_ports
+from learning_lab.forking import Forked, ParentOfServers, PlainParent, Request, Root, listen
 from learning_lab.lab import JUPYTER_CONFIG
-from learning_lab.warm_start import ENVIRONMENT, Forked, Request, WarmParent
+from learning_lab.warm_start import ENVIRONMENT, WarmParent
 
 COMMAND = str(Path(sys.executable).with_name("jupyterhub-singleuser"))
 START_SECONDS = 60
@@ -129,11 +132,34 @@ class Hub:
             "JUPYTERHUB_USER": userid,
         }
         groups = os.getgrouplist(userid, account.pw_gid)
-        return Request([COMMAND], env | environ, account.pw_uid, account.pw_gid, groups, 0o022, account.pw_dir)
+        root = Path(f"/s/{userid}").stat()
+        return Request(
+            argv=[COMMAND],
+            env=env | environ,
+            uid=account.pw_uid,
+            gid=account.pw_gid,
+            groups=groups,
+            umask=0o022,
+            cwd=account.pw_dir,
+            root=Root(f"/s/{userid}", root.st_dev, root.st_ino),
+            log=f"{account.pw_dir}/.local/state/learning-lab/server-{port}.log",
+        )
+
+
+def socket_of(request: Request) -> socket.socket:
+    """The socket that the hub binds for a request."""
+    port = urllib.parse.urlsplit(request.env["JUPYTERHUB_SERVICE_URL"]).port
+    assert port
+    return listen("127.0.0.1", [port, port])
+
+
+def passed(request: Request) -> Request:
+    """The same, for a server that takes the socket and the directory that it is given."""
+    return dataclasses.replace(request, env=request.env | {"LAB_LISTENING_FD": "3", "LAB_ROOT_FD": "4"})
 
 
 def start_plainly(request: Request) -> subprocess.Popen[bytes]:
-    """Start the same server as JupyterHub's own spawner does."""
+    """Start the same server as JupyterHub's own spawner does; it binds its port itself."""
 
     def become() -> None:
         os.setgroups(request.groups)
@@ -169,6 +195,18 @@ async def asked(request: Request, question: str, about: str = "") -> Any:
 
 
 @contextlib.asynccontextmanager
+async def kept_plain() -> AsyncIterator[PlainParent]:
+    """A parent that starts servers plainly."""
+    parent = PlainParent(logging.getLogger("hub"))
+    parent.keep()
+    try:
+        await parent.until_ready(10)
+        yield parent
+    finally:
+        await parent.stop()
+
+
+@contextlib.asynccontextmanager
 async def kept_warm(site: Site, leave_out: Sequence[str] = (), **environ: str) -> AsyncIterator[WarmParent]:
     """A parent that is warm, with the site's extensions. Its servers end with it."""
     parent = WarmParent(leave_out, {**site.environ, **environ}, logging.getLogger("hub"))
@@ -182,12 +220,22 @@ async def kept_warm(site: Site, leave_out: Sequence[str] = (), **environ: str) -
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(each.pid, signal.SIGKILL)
         _STARTED.clear()
+        pid = parent._pid
         await parent.stop()
+        # It ends when it has reaped the last of them; the next test counts parents.
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: not Path(f"/proc/{pid}").exists(), 5)
 
 
-async def fork(parent: WarmParent, request: Request) -> Forked:
+async def fork_or_not(parent: ParentOfServers, request: Request) -> Forked | None:
+    """Ask for a server with the socket that the request names."""
+    with socket_of(request) as listening:
+        return await parent.fork(passed(request), listening)
+
+
+async def fork(parent: ParentOfServers, request: Request) -> Forked:
     """Have a server forked, where that must be possible."""
-    forked = await parent.fork(request)
+    forked = await fork_or_not(parent, request)
     assert forked is not None, "it was to be forked; the log says why it was not"
     _STARTED.append(forked)
     return forked

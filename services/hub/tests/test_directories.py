@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import unicodedata
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from k8s_annotations import Entry, Grants, parse_grants
+from k8s_annotations.text import name_key
 from learning_lab.directories import Directory, NotGranted, check_real_path, resolve
 
 DIRS = "learning-lab.dev/notebook-dirs"
@@ -102,6 +104,37 @@ def test_a_folder_that_two_entries_are_called_is_asked_for_by_its_names() -> Non
     with pytest.raises(NotGranted, match=r"Say which one: alice/climate, shared/climate\."):
         resolve("climate", found)
     assert resolve("shared/climate/2026", found).path == "/s/shared/climate/2026"
+
+
+def test_a_title_that_two_cards_have_is_asked_for_by_their_names() -> None:
+    found = grants(
+        {"path": "/s/shared/bio", "title": "Course"},
+        {"path": "/s/shared/chem", "title": "course"},
+        {"path": "/s/alice/old", "title": "COURSE", "access": "none"},
+    )
+    assert resolve("Course", found).path == "/s/shared/bio"
+    assert resolve("course / week1", found).path == "/s/shared/chem/week1"
+    with pytest.raises(NotGranted, match=r"Say which one: bio, chem\.") as refused:
+        resolve("COURSE", found)
+    assert refused.value.kind == "ambiguous"
+
+
+def test_the_title_of_a_disabled_entry_says_why_it_is_disabled() -> None:
+    found = grants({"path": "/s/alice/old", "title": "Old work", "access": "none"})
+    with pytest.raises(NotGranted, match=r"cannot be opened\. Its access is 'none'") as refused:
+        resolve("old work", found)
+    assert refused.value.kind == "disabled"
+
+
+def test_a_title_with_a_slash_can_be_typed_as_it_is_shown() -> None:
+    found = grants({"path": "/s/shared/g", "title": "Spring / Summer"}, "/s/alice/spring")
+    assert resolve("Spring / Summer", grants({"path": "/s/shared/g", "title": "Spring / Summer"})).path == "/s/shared/g"
+    assert resolve("Spring / Summer", found).path == "/s/alice/spring/Summer", "a name and a folder win over a title"
+
+
+def test_a_title_on_a_card_counts_before_a_guess_at_folders() -> None:
+    found = grants("/s/alice/climate", "/s/shared/climate", {"path": "/s/shared/c3s", "title": "Climate"})
+    assert resolve("climate", found).path == "/s/shared/c3s"
 
 
 def test_a_refusal_says_what_was_typed_shortened_and_what_to_do() -> None:
@@ -203,7 +236,14 @@ below = st.sampled_from(BELOW)
 a_path = st.sampled_from([f"/s/{path}" for path in BELOW])
 an_item = st.one_of(
     a_path,
-    st.fixed_dictionaries({"path": a_path}, optional={"name": folder, "access": st.sampled_from(["ro", "rw", "no"])}),
+    st.fixed_dictionaries(
+        {"path": a_path},
+        optional={
+            "name": folder,
+            "title": st.sampled_from([*FOLDERS, "/s/bob", "a/b", "b / a", "B", "bob / {0}"]),
+            "access": st.sampled_from(["ro", "rw", "no"]),
+        },
+    ),
 )
 lists = st.lists(an_item, max_size=3)
 choices = st.one_of(
@@ -273,3 +313,35 @@ def test_every_usable_entry_is_found_by_its_name_and_by_its_path(items: list[Any
         assert resolve(f"{entry.name}/{{x}}", found).path == f"{entry.path}/{{x}}" or any(
             other.path == f"{entry.path}/{{x}}" for other in found.entries
         )
+
+
+@thorough
+@given(lists, choices)
+def test_a_title_takes_nothing_from_names_and_paths(items: list[Any], choice: str) -> None:
+    with_titles = grants(*items)
+    untitled = replace(with_titles, entries=tuple(replace(entry, title=entry.name) for entry in with_titles.entries))
+    try:
+        plain = resolve(choice, untitled)
+    except NotGranted as refused:
+        if refused.kind in {"unknown", "ambiguous"}:
+            return
+        with pytest.raises(NotGranted):
+            resolve(choice, with_titles)
+        return
+    assert resolve(choice, with_titles).path == plain.path
+
+
+@thorough
+@given(lists)
+def test_every_title_of_one_card_alone_finds_it_unless_a_name_does(items: list[Any]) -> None:
+    found = grants(*items)
+    for entry in found.usable:
+        title = entry.title
+        others = [other for other in found.usable if other is not entry]
+        if "/" in title or title in {".", ".."} or any(name_key(title) == name_key(o.title) for o in others):
+            continue
+        if any(name_key(title) == name_key(other.name) for other in found.entries if other is not entry):
+            continue
+        assert resolve(title, found) == Directory(entry.path, entry)
+        assert resolve(title.swapcase(), found).path == entry.path
+        assert resolve(f"{title} / week 1", found).path == f"{entry.path}/week 1"

@@ -153,6 +153,14 @@ class TestOfARunningHub:
         assert address in answer.json()["files"]
         assert answer.headers["Cache-Control"] == "no-cache"
 
+    def test_what_is_fetched_ahead_teaches_nothing(self, lab: EmbeddedLab) -> None:
+        # Broken off after the first files it would make the others look unwanted.
+        other = next(path.name for path in sorted(STATIC.glob("[0-9]*.*.js")))
+        address = f"/hub/jupyterlab/{other}?v={other.split('.')[1]}"
+        for _ in range(20):
+            assert httpx.get(f"{lab.url}{address}", headers={"Sec-Purpose": "prefetch"}).status_code == 200
+        assert address not in httpx.get(f"{lab.url}/hub/jupyterlab/").json()["files"]
+
     def test_a_persons_jupyterlab_takes_its_files_from_the_hub(self, person: Callable[[str], Person]) -> None:
         alice = person("alice")
         alice.start(directory="/s/alice/notebooks")

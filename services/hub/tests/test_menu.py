@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from k8s_annotations import Grants, parse_grants
-from learning_lab.menu import Asked, Menu, build_menu, fingerprint
+from learning_lab.menu import Asked, Menu, build_menu, fingerprint, now_seen
 from learning_lab.probe import Found
 
 
@@ -86,7 +86,27 @@ def test_a_directory_that_is_not_looked_at_yet_can_be_chosen() -> None:
 def test_a_directory_that_turned_out_not_writable_is_marked_read_only() -> None:
     found = OK | {"/s/alice/thesis": Found("ok", "/s/alice/thesis", writable=False)}
     menu = build_menu("alice", THREE, found)
-    assert [card.access for card in menu.cards] == ["rw", "ro", "ro"]
+    assert [card.writing for card in menu.cards] == ["free", "impossible", "unwanted"]
+
+
+@pytest.mark.parametrize(
+    ("access", "found", "writing"),
+    [
+        pytest.param("rw", {"writable": True}, "free", id="to write in, and it can be"),
+        pytest.param("rw", {"writable": False}, "impossible", id="to write in, and it cannot be"),
+        pytest.param("ro", {"writable": False}, "impossible", id="to read, and it cannot be written"),
+        pytest.param("ro", {"writable": True}, "unwanted", id="to read, but nothing holds that"),
+        pytest.param("ro", None, "unwanted", id="to read, and nobody has looked yet"),
+        pytest.param("rw", None, "free", id="to write in, and nobody has looked yet"),
+    ],
+)
+def test_a_card_says_read_only_where_it_is_true_and_not_where_it_is_a_wish(
+    access: str, found: dict[str, bool] | None, writing: str
+) -> None:
+    known = {"/s/shared/g": Found("ok", "/s/shared/g", **found)} if found else {}
+    menu = build_menu("alice", grants(f"- {{path: /s/shared/g, access: {access}}}"), known)
+    assert menu.primary is not None
+    assert menu.primary.writing == writing
 
 
 def test_the_default_directory_that_is_not_there_yet_can_be_chosen() -> None:
@@ -104,6 +124,56 @@ def test_what_was_granted_since_the_last_start_is_new() -> None:
 
 def test_nothing_is_new_at_a_first_visit() -> None:
     assert not [card for card in build_menu("alice", THREE, OK).cards if card.new]
+
+
+def test_a_list_that_is_taken_away_and_put_back_is_not_new() -> None:
+    seen = now_seen([], [entry.path for entry in THREE.entries])
+    seen = now_seen(seen, ["/s/alice/notebooks"])  # a start while the list was away
+    assert not [card for card in build_menu("alice", THREE, OK, seen=seen).cards if card.new]
+
+
+def test_what_has_been_seen_is_remembered_within_bounds_and_what_is_there_now_above_all() -> None:
+    seen: list[str] = []
+    for round_ in range(10):
+        seen = now_seen(seen, [f"/s/shared/{round_}-{number}" for number in range(500)])
+    assert len(seen) == len(set(seen)) <= 1000
+    assert {fingerprint(f"/s/shared/9-{number}") for number in range(500)} <= set(seen)
+    assert {fingerprint(f"/s/shared/8-{number}") for number in range(500)} <= set(seen)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        pytest.param(
+            {"/s/alice/thesis/week9": Found("missing")},
+            "Thesis / week9 cannot be opened. It is not there. It may have been moved or deleted. Choose another one.",
+            id="a folder that is not there",
+        ),
+        pytest.param(
+            {"/s/alice/thesis/week9": Found("denied")},
+            "Thesis / week9 cannot be opened. You are not permitted to open it. Choose another one.",
+            id="a folder that is not permitted",
+        ),
+    ],
+)
+def test_a_link_to_a_folder_that_cannot_be_opened_says_so(found: dict[str, Found], said: str) -> None:
+    menu = build_menu("alice", THREE, OK | found, last="/s/shared/g", asked=Asked(preselect="/s/alice/thesis/week9"))
+    assert menu.error == said
+    assert checked(menu) == ["/s/alice/thesis"], "the nearest to what was asked for"
+
+
+def test_a_link_to_a_directory_that_is_gone_says_so() -> None:
+    gone = OK | {"/s/alice/thesis": Found("missing")}
+    menu = build_menu("alice", THREE, gone, last="/s/shared/g", asked=Asked(preselect="/s/alice/thesis"))
+    assert menu.error is not None
+    assert menu.error.startswith("Thesis cannot be opened. It is not there.")
+    assert checked(menu) == ["/s/shared/g"]
+
+
+def test_a_refusal_that_is_told_already_stays() -> None:
+    gone = OK | {"/s/alice/thesis": Found("missing")}
+    asked = Asked(preselect="/s/alice/thesis", error="It was there a moment ago.")
+    assert build_menu("alice", THREE, gone, asked=asked).error == "It was there a moment ago."
 
 
 @pytest.mark.parametrize(

@@ -46,14 +46,26 @@ def test_a_server_that_does_not_come_up_leads_to_a_page_that_says_so_with_the_me
 
 
 def test_failed_starts_never_stop_the_hub(tmp_path: Path) -> None:
+    # JupyterHub ends itself after as many failures in a row as this option says; the Zero to JupyterHub chart sets 5.
     config = configured(tmp_path, "c.LabLocalSpawner.cmd = ['false']\nc.Spawner.http_timeout = 1")
     with EmbeddedLab(tmp_path / "lab", config=config) as lab:
         alice = Person(lab, "alice")
         alice.log_in()
         for _ in range(7):
-            alice.start(directory="/s/bob/notebooks")
-        alice.start(directory="thesis")
-        failure_page(alice)
+            alice.start(directory="thesis")
+            failure_page(alice)
+        log = lab.log.read_text()
+        assert log.count("ended with 1 before it answered") == 7, "seven starts failed, one after the other"
+        assert alice.http.get("/hub/health").status_code == 200
+
+
+def test_a_refused_choice_does_not_count_where_a_site_lets_failures_stop_the_hub(tmp_path: Path) -> None:
+    config = configured(tmp_path, "c.Spawner.consecutive_failure_limit = 2")
+    with EmbeddedLab(tmp_path / "lab", config=config) as lab:
+        alice = Person(lab, "alice")
+        alice.log_in()
+        for _ in range(4):
+            assert alice.start(directory="/s/bob/notebooks").status_code == 400
         assert alice.http.get("/hub/health").status_code == 200
 
 
@@ -72,6 +84,14 @@ def test_a_second_directory_opens_beside_the_first_where_the_site_allows_it(tmp_
         refused = alice.start_named("third", directory="/s/bob/notebooks")
         assert refused.status_code == 400
         assert "is not one of your directories" in visible_text(refused)
+        alice.stop()
+        alice.start_named("third", typed="genomics")
+        alice.wait_until_ready("third")
+        menu = alice.http.get("/hub/spawn").text
+        assert 'id="typed"' in menu
+        assert 'value="genomics"' not in menu.partition('id="typed"')[2].partition(">")[0], (
+            "what was typed for one server is not in the menu of another"
+        )
         home = visible_text(alice.http.get("/hub/home"))
         assert "/s/alice/notebooks" in home
         assert "/s/alice/thesis" in home

@@ -51,7 +51,9 @@ async def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 async def test_a_directory_of_their_own_is_ok_and_writable(prober: Prober) -> None:
     answer = await prober.look("alice", ["/s/alice/notebooks"])
-    assert answer.found == {"/s/alice/notebooks": Found("ok", "/s/alice/notebooks", writable=True)}
+    itself = Path("/s/alice/notebooks").stat()
+    found = Found("ok", "/s/alice/notebooks", writable=True, device=itself.st_dev, inode=itself.st_ino)
+    assert answer.found == {"/s/alice/notebooks": found}
     assert answer.account is not None
     assert answer.account.uid == pwd.getpwnam("alice").pw_uid
     assert answer.account.home == "/home/alice"

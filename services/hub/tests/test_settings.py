@@ -63,6 +63,8 @@ WRONG = [
     pytest.param(
         {"LEARNING_LAB_DEFAULT_DIRECTORY": "/s/{user.__class__}"}, "", "default_directory", id="a format string"
     ),
+    pytest.param({"LEARNING_LAB_TRUSTED_PROXIES": "0.0.0.0/0"}, "", "trusted_proxies", id="every address is a proxy"),
+    pytest.param({"LEARNING_LAB_TRUSTED_PROXIES": "ingress"}, "", "trusted_proxies", id="a name for a proxy"),
     pytest.param(
         {"LEARNING_LAB_AUDIT_LOG": "/nowhere/a.log"}, "", "c.LearningLab.audit_log", id="no place for the log"
     ),
@@ -99,6 +101,13 @@ def test_a_wrong_setting_is_refused_with_one_line_that_names_it(
         next(param for param in WRONG if param.id == "an unknown reader in the file"),
         next(param for param in WRONG if param.id == "a file of namespaces that is not there"),
         next(param for param in WRONG if param.id == "a root that is not there"),
+        next(param for param in WRONG if param.id == "a name for a proxy"),
+        pytest.param(
+            {},
+            "c.JupyterHub.trusted_downstream_ips = ['10.0.0.5']",
+            "c.JupyterHub.trusted_downstream_ips is set",
+            id="JupyterHub's own list of proxies",
+        ),
         pytest.param(
             {},
             "c.LabPAMAuthenticator.service = 'no-such-service'",

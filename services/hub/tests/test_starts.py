@@ -313,7 +313,11 @@ class TestAGetStartsNothing:
         checked = [line for line in page.split("<input") if " checked" in line]
         assert len(checked) == 1
         assert 'value="/s/shared/genomics"' in checked[0]
-        assert "lab%2Ftree%2Fweek1.ipynb" in page, "the start leads on to the file"
+        assert "path=week1.ipynb" in page, "the start leads on to the file"
+
+    def test_a_link_to_a_folder_that_is_not_there_says_so(self, person: Callable[[str], Person]) -> None:
+        page = visible_text(person("alice").http.get("/hub/open?dir=genomics/week99"))
+        assert "Genomics course / week99 cannot be opened. It is not there." in page
 
     def test_a_link_to_what_is_not_theirs_says_so_and_still_shows_the_menu(
         self, person: Callable[[str], Person]
@@ -321,6 +325,52 @@ class TestAGetStartsNothing:
         page = visible_text(person("alice").http.get("/hub/open?dir=/s/bob/notebooks"))
         assert '"/s/bob/notebooks" is not one of your directories.' in page
         assert "Genomics course" in page
+
+
+class TestALinkToAFile:
+    LINK = "/hub/open?dir=thesis&path=a b.ipynb"
+
+    @staticmethod
+    def choose(alice: Person, **fields: str) -> str:
+        """Where the start leads, as the page that waits for it is asked to go on."""
+        answer = alice.http.post(TestALinkToAFile.LINK, data={**fields, "_xsrf": alice.xsrf()}, follow_redirects=False)
+        assert answer.status_code == 302
+        return str(answer.headers["Location"])
+
+    def test_the_menu_posts_to_the_link_itself(self, person: Callable[[str], Person]) -> None:
+        page = person("alice").http.get(self.LINK).text
+        assert 'action="/hub/open?dir=thesis&amp;path=a+b.ipynb"' in page
+
+    def test_who_chooses_its_directory_is_led_to_the_file(self, person: Callable[[str], Person]) -> None:
+        alice = person("alice")
+        where = self.choose(alice, directory="/s/alice/thesis")
+        assert where == "/hub/spawn-pending/alice?next=%2Fuser%2Falice%2Flab%2Ftree%2Fa%2520b.ipynb"
+        assert alice.wait_until_ready()["user_options"] == {"directory": "/s/alice/thesis"}
+
+    @pytest.mark.parametrize(
+        "chosen",
+        [
+            pytest.param({"directory": "/s/shared/genomics"}, id="another card"),
+            pytest.param({"directory": "/s/alice/thesis", "typed": "genomics"}, id="a typed name"),
+            pytest.param({"directory": "/s/alice/thesis", "open": "/s/shared/genomics"}, id="another card's button"),
+        ],
+    )
+    def test_who_chooses_another_one_is_not(self, person: Callable[[str], Person], chosen: dict[str, str]) -> None:
+        alice = person("alice")
+        assert self.choose(alice, **chosen) == "/hub/spawn-pending/alice"
+        assert alice.wait_until_ready()["user_options"] == {"directory": "/s/shared/genomics"}
+
+    def test_a_refused_choice_keeps_the_link(self, person: Callable[[str], Person]) -> None:
+        alice = person("alice")
+        refused = alice.http.post(self.LINK, data={"typed": "nonsense", "_xsrf": alice.xsrf()})
+        assert refused.status_code == 400
+        assert 'action="/hub/open?dir=thesis&amp;path=a+b.ipynb"' in refused.text
+        assert alice.server() is None
+
+    def test_a_post_without_its_token_starts_nothing(self, person: Callable[[str], Person]) -> None:
+        alice = person("alice")
+        assert alice.http.post(self.LINK, data={"directory": "/s/alice/thesis"}).status_code == 403
+        assert alice.server() is None
 
 
 class TestSwitch:

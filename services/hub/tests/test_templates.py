@@ -170,6 +170,17 @@ async def test_the_filter_comes_with_more_than_seven_cards(others: int, filtered
     assert bool(page.all("input", type="search")) is filtered
 
 
+async def test_a_wish_is_not_called_read_only() -> None:
+    page = await render("menu.html", menu=menu_of(plain_card("genomics", writing="unwanted", checked=True)))
+    assert "read only" not in page.text
+    assert "for reading" in page.text
+    (badge,) = [found for found in page.all("b") if "title" in found]
+    assert badge["title"] in page.text, "who cannot point at it is told too"
+    page = await render("menu.html", menu=menu_of(plain_card("genomics", writing="impossible", checked=True)))
+    assert "read only" in page.text
+    assert "for reading" not in page.text
+
+
 async def test_one_directory_is_opened_by_script_and_can_be_declined() -> None:
     only = menu_of(plain_card("genomics", checked=True), asked=Asked(straight_in=True))
     page = await render("menu.html", menu=only)
@@ -177,6 +188,16 @@ async def test_one_directory_is_opened_by_script_and_can_be_declined() -> None:
     assert page.all("a", href="/hub/open")
     page = await render("menu.html", menu=replace(only, asked=Asked()))
     assert not any("data-straight-in" in found for found in page.all("p"))
+
+
+@pytest.mark.parametrize("name", ["login.html", "spawn.html", "spawn_pending.html"])
+async def test_jupyterlab_is_fetched_ahead_where_the_hub_has_the_one_that_people_get(name: str) -> None:
+    page = await render(name)
+    assert [found["data-fetches-ahead"] for _, found in page.elements if "data-fetches-ahead" in found] == [
+        "/hub/jupyterlab/"
+    ]
+    page = await render(name, lab_jupyterlab="")
+    assert not [found for _, found in page.elements if "data-fetches-ahead" in found]
 
 
 async def test_a_start_that_takes_long_is_followed_without_javascript_too() -> None:

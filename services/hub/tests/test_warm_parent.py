@@ -20,6 +20,7 @@ from forked import (
     can,
     end,
     fork,
+    fork_or_not,
     kept_warm,
     parent_of,
     start_plainly,
@@ -27,8 +28,9 @@ from forked import (
     until_ready,
     warm_parents,
 )
-from learning_lab import warm_start
-from learning_lab.warm_start import Forked, Request, WarmParent
+from learning_lab import forking
+from learning_lab.forking import Forked, Request, StartTurns
+from learning_lab.warm_start import WarmParent
 
 pytestmark = [
     pytest.mark.usefixtures("in_sandbox"),
@@ -89,7 +91,7 @@ class TestAStartThatIsGivenUp:
     async def test_leaves_no_server(self, warm: WarmParent, hub: Hub, site: Site) -> None:
         [parent] = warm_parents()
         children = Path(f"/proc/{parent}/task/{parent}/children")
-        start = asyncio.create_task(warm.fork(hub.request("alice", site)))
+        start = asyncio.create_task(fork_or_not(warm, hub.request("alice", site)))
         while not (forked := children.read_text().split()):  # noqa: ASYNC110  the very moment
             await asyncio.sleep(0)
         start.cancel()
@@ -100,10 +102,11 @@ class TestAStartThatIsGivenUp:
 
 class TestManyAtOnce:
     async def test_all_come_up(self, warm: WarmParent, hub: Hub, site: Site) -> None:
-        requests = [hub.request("alice", site) for _ in range(2 * warm_start.AT_ONCE + 1)]
+        turns = StartTurns()
+        requests = [hub.request("alice", site) for _ in range(2 * forking.AT_ONCE + 1)]
 
         async def start(request: Request) -> Forked:
-            async with warm.turn():
+            async with turns.turn():
                 server = await fork(warm, request)
                 await asked(request, "random_things")
                 return server
@@ -114,26 +117,27 @@ class TestManyAtOnce:
             await end(each)
 
     async def test_those_that_take_long_hold_up_the_others_for_seconds_only(
-        self, warm: WarmParent, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(warm_start, "TURN_SECONDS", 0.3)
+        monkeypatch.setattr(forking, "TURN_SECONDS", 0.3)
+        turns = StartTurns()
         entered, over = [], asyncio.Event()
 
         async def start() -> None:
-            async with warm.turn():
+            async with turns.turn():
                 entered.append(1)
                 await over.wait()
 
-        slow = [asyncio.create_task(start()) for _ in range(warm_start.AT_ONCE + 3)]
+        slow = [asyncio.create_task(start()) for _ in range(forking.AT_ONCE + 3)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert len(entered) == warm_start.AT_ONCE
+        assert len(entered) == forking.AT_ONCE
         await until(lambda: len(entered) == len(slow))
         over.set()
         await asyncio.gather(*slow)
         # Nobody gave back more than one turn.
-        slow = [asyncio.create_task(start()) for _ in range(warm_start.AT_ONCE + 3)]
-        assert warm._turns._value == warm_start.AT_ONCE
+        slow = [asyncio.create_task(start()) for _ in range(forking.AT_ONCE + 3)]
+        assert turns._turns._value == forking.AT_ONCE
         await asyncio.gather(*slow)
 
 
@@ -143,10 +147,10 @@ class TestAParent:
     ) -> None:
         server = await fork(warm, hub.request("bob", site))
         parent = parent_of(server.pid)
-        monkeypatch.setattr(warm_start, "ANSWER_SECONDS", 0.5)
+        monkeypatch.setattr(forking, "ANSWER_SECONDS", 0.5)
         os.kill(parent, signal.SIGSTOP)
         try:
-            assert await warm.fork(hub.request("bob", site)) is None
+            assert await fork_or_not(warm, hub.request("bob", site)) is None
         finally:
             os.kill(parent, signal.SIGCONT)
         monkeypatch.undo()
@@ -167,7 +171,7 @@ class TestAParent:
         killed = (await asked(request, "process"))["parent"]
         os.kill(killed, signal.SIGKILL)
         await until(lambda: not warm.ready, 5)
-        assert await warm.fork(other) is None, "who starts now starts plainly"
+        assert await fork_or_not(warm, other) is None, "who starts now starts plainly"
         await until_ready(warm)
         assert (await asked(request, "process"))["pid"] == server.pid
         another = await fork(warm, other)
@@ -194,8 +198,8 @@ class TestAParent:
             (site.path / "sitecustomize.py").write_text(limit)
             parent = WarmParent([], site.environ, logging.getLogger("hub"))
             parent.start()
-            await until(lambda: "The warm parent has ended; servers start plainly" in caplog.text, 20)
-            assert await parent.fork(hub.request("alice", site)) is None
+            await until(lambda: "The warm parent has ended." in caplog.text, 20)
+            assert await fork_or_not(parent, hub.request("alice", site)) is None
             await parent.stop()
 
 
@@ -214,21 +218,25 @@ def children_of(pid: int) -> set[int]:
 
 NOT_ROOT = """
 import asyncio, logging, os, resource, signal
-from learning_lab.warm_start import Request, WarmParent
+from learning_lab.forking import Request, Root, listen
+from learning_lab.warm_start import WarmParent
+
+def request(fields):
+    return Request(**(fields | {{"root": Root(**fields["root"])}}))
 
 async def main():
     parent = WarmParent([], {environ!r}, logging.getLogger())
     parent.start()
     while not parent.ready:
         await asyncio.sleep(0.05)
-    own = await parent.fork(Request(**{carol!r}))
+    own = await parent.fork(request({carol!r}), listen('127.0.0.1', []))
     status = open(f"/proc/{{own.pid}}/status").read()
     assert f"Uid:\\t{{os.getuid()}}\\t{{os.getuid()}}\\t" in status, status
-    assert await parent.fork(Request(**{alice!r})) is None
+    assert await parent.fork(request({alice!r}), listen('127.0.0.1', [])) is None
     with open(f"/proc/{{own.pid}}/stat") as stat:
         pid = int(stat.read().rpartition(")")[2].split()[1])
     resource.prlimit(pid, resource.RLIMIT_NPROC, (0, 0))
-    assert await parent.fork(Request(**{carol!r})) is None
+    assert await parent.fork(request({carol!r}), listen('127.0.0.1', [])) is None
     assert parent.ready
     os.kill(own.pid, signal.SIGKILL)
     print("carol's as carol, alice's not, and none when there are too many processes")

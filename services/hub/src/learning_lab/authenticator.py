@@ -27,7 +27,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from jupyterhub.auth import PAMAuthenticator
-from jupyterhub.utils import url_path_join
+from jupyterhub.utils import maybe_future, url_path_join
 from prometheus_client import Counter, Histogram
 from tornado import web
 from traitlets import Float, Int, TraitError, Unicode, default
@@ -217,7 +217,8 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
         Raises:
             Refused: 403, it is, and the password was right.
         """
-        return self._permitted(super().check_blocked_users(username, authentication), username, authentication)
+        unblocked = await maybe_future(super().check_blocked_users(username, authentication))
+        return self._permitted(unblocked, username, authentication)
 
     async def check_allowed(self, username: str, authentication: dict[str, Any] | None = None) -> bool:
         """Whether the account may come in, by `allowed_users` or `allowed_groups`.
@@ -226,8 +227,11 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
             Refused: 403, it may not, and the password was right; 503, the name service does not answer.
         """
         check = functools.partial(super().check_allowed, username, authentication)
-        allowed = await self._looked_up(lambda: in_thread(self.executor, check), username, authentication)
-        return self._permitted(allowed, username, authentication)
+
+        async def allowed() -> object:
+            return await maybe_future(await in_thread(self.executor, check))
+
+        return self._permitted(await self._looked_up(allowed, username, authentication), username, authentication)
 
     async def is_admin(self, handler: web.RequestHandler | None, authentication: dict[str, Any]) -> bool | None:
         """Whether the account is an admin, by `admin_users` or `admin_groups`; None leaves it as it is.
@@ -285,8 +289,9 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
         self._tell(result, username, (authentication or {}).get("address", ""))
         raise Refused(503, result.message, result.retry_after)
 
-    def _permitted(self, permitted: bool, username: str, authentication: dict[str, Any] | None) -> bool:
-        if permitted:
+    def _permitted(self, permitted: object, username: str, authentication: dict[str, Any] | None) -> bool:
+        # Only True is a yes: whatever else a later JupyterHub answers with, nobody comes in by its being truthy.
+        if permitted is True:
             return True
         self._tell(Result("refused", "not allowed"), username, (authentication or {}).get("address", ""))
         raise Refused(403, _NOT_ALLOWED)

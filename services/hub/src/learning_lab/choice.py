@@ -33,6 +33,7 @@ class Chosen:
     Attributes:
         directory: what was granted.
         real: the directory without symlinks: the server's root.
+        device, inode: which directory that was when it was looked at; the server has that one open, or does not start.
         account: the user's Linux account.
         home: the home directory of the server.
         shared: whether other people have the directory too.
@@ -40,6 +41,8 @@ class Chosen:
 
     directory: Directory
     real: str
+    device: int
+    inode: int
     account: Account
     home: str
     shared: bool
@@ -117,6 +120,8 @@ async def look(prober: Prober, settings: LearningLab, directory: Directory, gran
     return Chosen(
         directory=directory,
         real=found.real,
+        device=found.device,
+        inode=found.inode,
         account=answer.account,
         home=own_home or answer.account.home,
         shared=not is_own(real, grants),

@@ -1,9 +1,8 @@
 """What a log-in request says of who sends it: its address, and whether the browser is a known one.
 
 Rules kept here:
-- the address is the last of X-Forwarded-For that is not a trusted proxy (`c.JupyterHub.trusted_downstream_ips`), else
-  the peer's. X-Real-Ip is not believed: configurable-http-proxy passes it on as the browser sent it, and tornado's
-  `request.remote_ip` takes it, so limits by that address could be walked around with a header;
+- the address is what the hub's own server has decided (`hub_server`); where another serves, tornado's
+  `request.remote_ip` is any header's word, so it is the peer's;
 - one IPv6 customer has a /64 or more, so a /64 is one address;
 - a known browser carries a cookie that is signed with the hub's cookie secret and names the user id. It gives no
   rights; it only keeps failures of other people away from its owner (`throttle`).
@@ -13,9 +12,11 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from typing import Any
 
 from tornado import web
+from tornado.httpserver import HTTPServer
+
+from .hub_server import HubServer
 
 BROWSER_COOKIE = "learning-lab-browser"
 BROWSER_COOKIE_DAYS = 31
@@ -26,33 +27,11 @@ def client_address(handler: web.RequestHandler | None) -> str:
     if handler is None:
         return ""
     request = handler.request
+    if issubclass(HTTPServer.configured_class(), HubServer):
+        return str(request.remote_ip)
     context = getattr(getattr(request, "connection", None), "context", None)
     peer = getattr(context, "address", None)
-    address = peer[0] if isinstance(peer, tuple) and peer else ""
-    trusted = getattr(context, "trusted_downstream", None) or ()
-    forwarded = request.headers.get("X-Forwarded-For", "")
-    return forwarded_address(forwarded, trusted) or str(address)
-
-
-def forwarded_address(forwarded: str, trusted: Any = ()) -> str:
-    """Read X-Forwarded-For.
-
-    Args:
-        forwarded: the header; each proxy adds at its end.
-        trusted: addresses of proxies whose additions are believed.
-
-    Returns:
-        The last address that is not trusted, "" when it is none.
-    """
-    found = ""
-    for each in reversed(forwarded.split(",")):
-        found = each.strip()
-        if found not in trusted:
-            break
-    try:
-        return str(ipaddress.ip_address(found))
-    except ValueError:
-        return ""
+    return str(peer[0]) if isinstance(peer, tuple) and peer else ""
 
 
 def network(address: str) -> str:

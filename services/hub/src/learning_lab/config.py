@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import secrets
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +20,12 @@ from traitlets.config import Config
 
 from k8s_annotations import AnnotationError
 
-from . import reserved_ports
+from . import hub_server, lab_static, reserved_ports
+from .forwarded import TrustedProxies
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
 from .local_spawner import LabLocalSpawner
+from .proxy import LabProxy
 from .settings import LearningLab, SettingError, environment_settings
 from .update_notice import notice
 
@@ -53,6 +56,7 @@ def configure(c: Config) -> None:
     """
     try:
         settings = load_settings(c)
+        _serve(c, settings)
         Lab.instance()  # a reader that cannot be made stops the start, not the first log-in
         _default(c.JupyterHub, "spawner_class", "lab-local")
         if os.environ.get("LAB_CONTAINER") == "1" and _starts_processes(c.JupyterHub.spawner_class):
@@ -66,7 +70,6 @@ def configure(c: Config) -> None:
     _default(c.JupyterHub, "allow_named_servers", settings.open_beside)
     # A bad directory is a person's problem and must never count towards stopping the hub.
     _default(c.Spawner, "consecutive_failure_limit", 0)
-    # Six characters of JupyterHub's cookie name are shared by all servers of a host; each keeps its own.
     c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), str(Path(__file__).with_name("templates"))]
     c.JupyterHub.extra_handlers = [*_listed(c.JupyterHub, "extra_handlers"), *HANDLERS]
     tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))
@@ -77,6 +80,8 @@ def configure(c: Config) -> None:
     c.JupyterHub.template_vars = {
         "lab_title": settings.title,
         "lab_help_url": settings.help_url,
+        # Where the hub has the files of people's JupyterLab; "" where a server brings its own.
+        "lab_jupyterlab": base_url + lab_static.ADDRESS if _has_their_jupyterlab(c) else "",
         "lab_static": lambda _user: functools.partial(static_url, base_url),
         "lab_servers": lambda user: functools.partial(servers_of, user),
         "lab_update": lambda _user: notice(settings.update_notice, datetime.now().astimezone()),
@@ -95,6 +100,31 @@ def _ports(c: Config) -> list[int]:
     return [hub, *c.LabLocalSpawner.get("ports", ())]
 
 
+def _has_their_jupyterlab(c: Config) -> bool:
+    """Whether the pages of people's servers will ask the hub for JupyterLab's files; see `LabLocalSpawner.user_env`."""
+    sections = (c.Spawner, c.LocalProcessSpawner, c.LabLocalSpawner)
+    return (
+        _starts_processes(c.JupyterHub.spawner_class)
+        and lab_static.FILES.there
+        and not any("cmd" in section for section in sections)
+        and not c.JupyterHub.get("subdomain_host")
+    )
+
+
+def _serve(c: Config, settings: LearningLab) -> None:
+    """Set up the proxy, and what the hub believes from it."""
+    if c.JupyterHub.get("trusted_downstream_ips"):
+        raise SettingError(
+            "c.JupyterHub.trusted_downstream_ips is set: name the proxies in c.LearningLab.trusted_proxies"
+        )
+    _default(c.JupyterHub, "proxy_class", LabProxy)
+    secret = c.ConfigurableHTTPProxy.get("auth_token") or os.environ.get("CONFIGPROXY_AUTH_TOKEN", "")
+    if not secret and c.ConfigurableHTTPProxy.get("should_start", True):
+        # JupyterHub would make one up for the proxy alone; the hub's server needs it too.
+        c.ConfigurableHTTPProxy.auth_token = secret = secrets.token_hex()
+    hub_server.install(secret, TrustedProxies.parse(settings.trusted_proxies))
+
+
 def _keep_warm(c: Config) -> None:
     """Start the warm parent now, so that it is warm when the first person has logged in."""
     warm = Lab.instance().warm
@@ -102,6 +132,7 @@ def _keep_warm(c: Config) -> None:
     environ = {name: value for section in sections for name, value in section.get("environment", {}).items()}
     # Without a running loop this is no hub: `jupyterhub token` reads the configuration too.
     with contextlib.suppress(RuntimeError):
+        Lab.instance().plain.keep()
         if warm is not None:
             warm.start({name: value for name, value in environ.items() if isinstance(value, str)})
 

@@ -3,9 +3,11 @@
 Rules kept here (design, "rules of safety", 1 and 2):
 - a choice names an entry, its path, or a folder below either: ``genomics``, ``genomics/week1``,
   ``/s/shared/genomics/week1``; anything else is not theirs, in the same words whether it exists or not;
+- a card's title may be typed too (``Genomics course``, ``Genomics course / week1``), but only where no name and no path
+  is meant: who writes a title cannot change what a name stands for;
 - the entry that lies nearest decides, and a disabled entry decides too: what is below it is given only by another
   entry in between;
-- a path is compared byte by byte; a name without regard to case and composition, where that leaves one;
+- a path is compared byte by byte; a name or title without regard to case and composition, where that leaves one;
 - a path found by following links must be the user's own or below a usable entry again.
 """
 
@@ -16,11 +18,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from k8s_annotations import Entry, Grants, InvalidPath, canonical_path, clean, fold
+from k8s_annotations.grants import LONGEST_TITLE
 from k8s_annotations.paths import is_at_or_below, is_segment
 from k8s_annotations.text import name_key
 
 _LONGEST_ECHO = 80  # characters of a refused text that are shown again
 _MOST_MEANT = 5  # names that are offered for an ambiguous one
+BETWEEN = " / "  # what stands between a title and the folder below it on a card
 
 Kind = Literal["empty", "invalid", "unknown", "ambiguous", "disabled", "elsewhere"]
 
@@ -60,15 +64,15 @@ class Directory:
     @property
     def title(self) -> str:
         """What people read: the entry's title, and the folder below it."""
-        return self.entry.title + (f" / {self.below}" if self.below else "")
+        return self.entry.title + (f"{BETWEEN}{self.below}" if self.below else "")
 
 
 def resolve(choice: str, grants: Grants) -> Directory:
     """Find a choice in the list.
 
     Args:
-        choice: a name, a path, or a folder below either; hostile. Spaces around it are taken off, but for a path
-            that is in the list as it stands: a folder's name may end in one.
+        choice: a name, a path, a title, or a folder below one of them; hostile. Spaces around it are taken off, but
+            for a path that is in the list as it stands: a folder's name may end in one.
         grants: the user's list.
 
     Raises:
@@ -112,8 +116,11 @@ def check_real_path(real: str, directory: Directory, grants: Grants) -> None:
 
 def _resolve(choice: str, grants: Grants) -> Directory:
     try:
-        folded = fold(choice)  # before anything else: no "..", nothing that cannot be seen, nothing too long
-        path = f"/{folded}" if choice.startswith("/") else _path_by_name(folded, choice, grants)
+        # Folded before anything else: no "..", nothing that cannot be seen, nothing too long.
+        if choice.startswith("/"):
+            path = f"/{fold(choice)}"
+        else:
+            path = _path_by_name(fold(choice.replace(BETWEEN, "/", 1)), choice, grants)
         nearest = grants.nearest(path)
         if nearest is None:
             raise _refusal(choice, grants, "unknown", "")
@@ -126,12 +133,12 @@ def _resolve(choice: str, grants: Grants) -> Directory:
 
 
 def _path_by_name(folded: str, choice: str, grants: Grants) -> str:
-    """The path that a name, or a folder below a name, stands for.
+    """The path that a name or title, or a folder below one, stands for.
 
     Raises:
-        NotGranted: no entry has that name, or more than one could be meant.
+        NotGranted: no entry is called that, or more than one could be meant.
     """
-    meant = grants.meant(folded)
+    meant = grants.meant(folded) or _meant_by_title(fold(choice.replace(BETWEEN, "/")), grants)
     if len(meant) > 1:
         raise _ambiguous(choice, tuple(entry.name for entry, _ in meant), grants)
     for entry, path in meant:
@@ -143,6 +150,29 @@ def _path_by_name(folded: str, choice: str, grants: Grants) -> str:
     if len(alike) > 1:
         raise _ambiguous(choice, alike, grants)
     raise _refusal(choice, grants, "unknown", "")
+
+
+def _meant_by_title(folded: str, grants: Grants) -> tuple[tuple[Entry, str], ...]:
+    """What a title, or a folder below a title, stands for; the answer is that of `Grants.meant`."""
+    titled: dict[str, list[Entry]] = {}
+    for entry in grants.entries:
+        titled.setdefault(_title_key(entry.title), []).append(entry)
+    titled.pop("", None)  # a title of slashes alone
+    parts = folded.split("/")
+    # The longest title first: one may have slashes in it, though no more than characters.
+    for count in range(min(len(parts), LONGEST_TITLE), 0, -1):
+        written = "/".join(parts[:count])
+        alike = titled.get(_title_key(written), [])
+        alike = [entry for entry in alike if entry.problem is None] or alike
+        alike = [entry for entry in alike if entry.title == written] or alike
+        if alike:
+            return tuple((entry, "/".join([entry.path, *parts[count:]])) for entry in alike)
+    return ()
+
+
+def _title_key(title: str) -> str:
+    """What two titles have in common that people would call the same; spaces beside a slash do not count either."""
+    return "/".join(filter(None, map(name_key, title.split("/"))))
 
 
 def _ambiguous(choice: str, meant: tuple[str, ...], grants: Grants) -> NotGranted:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -26,13 +27,21 @@ from . import lab_static
 from .directories import NotGranted, resolve
 from .menu import Asked
 from .refusal import Refused
-from .spawner import LabSpawnerMixin
+from .spawner import LabSpawnerMixin, read_form
 
 STATIC = Path(__file__).with_name("static")
 
 _LOOK_AGAIN = 0.5  # seconds: who edits a style sheet sees it on the next load, and a busy hub reads it twice a second
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file or folder that a link asks for: its name in a directory, and the path of that directory."""
+
+    directory: str
+    name: str
 
 
 class _MenuPage(SpawnHandler):  # type: ignore[misc]
@@ -49,27 +58,90 @@ class _MenuPage(SpawnHandler):  # type: ignore[misc]
     async def _show_menu(self, spawner: LabSpawnerMixin, page: str, action: str, asked: Asked) -> None:
         """Show the menu; `page` is the template, `action` the address that its form posts to."""
         user = self.current_user
-        spawner.asked = asked
         auth_state = await user.get_auth_state()
         html = await self.render_template(
             page,
             for_user=user,
             auth_state=auth_state,
             spawner=spawner,
-            spawner_options_form=await spawner.get_options_form(),
+            spawner_options_form=await spawner.render_menu(asked),
             error_message=asked.error,
-            url=url_concat(action, {"next": asked.next} if asked.next else {}),
+            url=action,
             server_name=spawner.name,
             allow_named_servers=self.allow_named_servers,
         )
         self.finish(html)
 
+    async def _start_chosen(self, spawner: LabSpawnerMixin, action: str, address: str, file: _File | None) -> None:
+        """Start what the posted menu chose, in place of what is open; with `beside` next to it, where that is allowed.
+
+        Args:
+            spawner: the person's server.
+            action: what it is in the audit log.
+            address: where the menu posts to when it has to be shown again.
+            file: what a link asked for; it is opened where the link's own directory was chosen.
+        """
+        user = self.current_user
+        server_name = spawner.name
+        options, asked = read_form(
+            {
+                key: [value.decode("utf-8", "replace") for value in values]
+                for key, values in self.request.body_arguments.items()
+            }
+        )
+        try:
+            chosen = await spawner.check_choice(options.get("directory", ""), action=action)
+        except Refused as error:
+            self.set_status(error.status_code)
+            for name, value in error.headers.items():
+                self.set_header(name, value)
+            page = "switch.html" if spawner.active else "spawn.html"
+            await self._show_menu(spawner, page, address, replace(asked, error=error.jupyterhub_message))
+            return
+        path = chosen.directory.path
+        if self.get_body_argument("beside", "") and self.allow_named_servers and spawner.active:
+            server_name = await self._new_server_name(chosen.directory.entry.name)
+            spawner = user.get_or_create_spawner(server_name, chosen.directory.entry.title[:100], replace_failed=True)
+        elif spawner.ready and path == spawner.last_path:
+            self.redirect(lab_url(user.server_url(server_name), file.name if file and file.directory == path else ""))
+            return
+        elif spawner.active and not await self._stopped(spawner):
+            raise Refused(503, "Your server is still stopping. Wait a moment and try again.", retry_after=5)
+        spawner = user.get_spawner(server_name, replace_failed=True)
+        pending_url = url_path_join(
+            self.hub.base_url, "spawn-pending", user.escaped_name, *([quote(server_name)] if server_name else [])
+        )
+        if file and file.directory == path:
+            pending_url = url_concat(pending_url, {"next": lab_url(user.server_url(server_name), file.name)})
+        await self._wrap_spawn_single_user(
+            user, server_name, spawner.orm_spawner.display_name, spawner, pending_url, {"directory": path}
+        )
+
+    async def _stopped(self, spawner: LabSpawnerMixin) -> bool:
+        if spawner.pending:
+            return False
+        await self.stop_single_user(self.current_user, spawner.name)
+        return not spawner.active
+
+    async def _new_server_name(self, name: str) -> str:
+        user = self.current_user
+        base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30] or "second"
+        taken = set(user.orm_user.orm_spawners)
+        server_name = next(
+            candidate
+            for candidate in (base, *(f"{base}-{number}" for number in range(2, 1000)))
+            if candidate not in taken
+        )
+        await self._check_named_server_request(user, server_name, server_name)
+        return server_name
+
 
 class OpenHandler(_MenuPage):
-    """`GET /hub/open?dir=<name>&path=<file>`: a link for course pages.
+    """`/hub/open?dir=<name>&path=<file>`: a link for course pages.
 
-    It preselects the directory in the menu, or goes straight in when that directory is already open. `path` is a file
-    or folder in the directory. Without `dir` it is the menu, also for a person with a single directory.
+    GET preselects the directory in the menu, or goes straight in when that directory is already open; POST takes the
+    menu's fields. `path` is a file or folder in that directory: who chooses another one is not led to it. Without `dir`
+    it is the menu, also for a person with a single directory, and `path` is one in the directory used last.
     """
 
     @web.authenticated
@@ -77,28 +149,47 @@ class OpenHandler(_MenuPage):
         """Show the menu, or lead to the running server."""
         await self._open(user_name=self.current_user.name)
 
+    @web.authenticated
+    async def post(self) -> None:
+        """Open what was chosen."""
+        await self._choose(user_name=self.current_user.name)
+
     @needs_scope("servers")  # type: ignore[untyped-decorator]
     async def _open(self, user_name: str) -> None:  # noqa: ARG002  the scope is checked for it
-        user = self.current_user
         spawner = self._own_spawner("")
-        wanted = self.get_argument("dir", "")
-        target = lab_url(user.server_url(""), self.get_argument("path", ""))
-        asked = Asked(preselect=wanted, next=target if self.get_argument("path", "") else "")
-        if (spawner.active and not wanted) or (spawner.active and await self._is_open(spawner, wanted)):
-            self.redirect(target)
-        elif spawner.active:
-            await self._show_menu(spawner, "switch.html", url_path_join(self.hub.base_url, "switch"), asked)
-        else:
-            await self._show_menu(spawner, "spawn.html", url_path_join(self.hub.base_url, "spawn"), asked)
+        wanted = self.get_query_argument("dir", "")
+        if spawner.active and (not wanted or await self._directory(spawner) == spawner.last_path):
+            self.redirect(lab_url(self.current_user.server_url(""), self.get_query_argument("path", "")))
+            return
+        page = "switch.html" if spawner.active else "spawn.html"
+        await self._show_menu(spawner, page, self._address(), Asked(preselect=wanted))
 
-    async def _is_open(self, spawner: LabSpawnerMixin, wanted: str) -> bool:
+    @needs_scope("servers")  # type: ignore[untyped-decorator]
+    async def _choose(self, user_name: str) -> None:  # noqa: ARG002
+        spawner = self._own_spawner("")
+        file = _File(await self._directory(spawner), self.get_query_argument("path", ""))
+        await self._start_chosen(spawner, "open", self._address(), file if file.name else None)
+
+    def _address(self) -> str:
+        """The link itself, so that the menu knows it when it is posted."""
+        given = {name: self.get_query_argument(name, "") for name in ("dir", "path")}
+        address: str = url_concat(
+            url_path_join(self.hub.base_url, "open"), {name: value for name, value in given.items() if value}
+        )
+        return address
+
+    async def _directory(self, spawner: LabSpawnerMixin) -> str:
+        """The path of the directory that the link is for; "" when it is none of the person's."""
+        wanted = self.get_query_argument("dir", "")
+        if not wanted:
+            return spawner.last_path
         shown = await spawner.shown()
         if shown.grants is None:
-            return False
+            return ""
         try:
-            return resolve(wanted, shown.grants).path == spawner.last_path
+            return resolve(wanted, shown.grants).path
         except NotGranted:
-            return False
+            return ""
 
 
 class SwitchHandler(_MenuPage):
@@ -127,60 +218,11 @@ class SwitchHandler(_MenuPage):
 
     @needs_scope("servers")  # type: ignore[untyped-decorator]
     async def _switch(self, user_name: str, server_name: str) -> None:  # noqa: ARG002
-        user = self.current_user
-        spawner = self._own_spawner(server_name)
-        form = {
-            key: [value.decode("utf-8", "replace") for value in values]
-            for key, values in self.request.body_arguments.items()
-        }
-        options = spawner.read_form(form)
-        wanted = options.get("directory", "")
-        try:
-            chosen = await spawner.check_choice(wanted, action="switch")
-        except Refused as error:
-            self.set_status(error.status_code)
-            for name, value in error.headers.items():
-                self.set_header(name, value)
-            asked = Asked(typed=wanted[:200], error=error.jupyterhub_message)
-            page = "switch.html" if spawner.active else "spawn.html"
-            await self._show_menu(spawner, page, self._address(server_name), asked)
-            return
-        path = chosen.directory.path
-        if self.get_body_argument("beside", "") and self.allow_named_servers and spawner.active:
-            server_name = await self._new_server_name(chosen.directory.entry.name)
-            spawner = user.get_or_create_spawner(server_name, chosen.directory.entry.title[:100], replace_failed=True)
-        elif spawner.ready and path == spawner.last_path:
-            self.redirect(self.get_next_url(user, default=user.server_url(server_name)))
-            return
-        elif spawner.active and not await self._stopped(spawner):
-            raise Refused(503, "Your server is still stopping. Wait a moment and try again.", retry_after=5)
-        spawner = user.get_spawner(server_name, replace_failed=True)
-        pending_url = self._get_pending_url(user, server_name)
-        await self._wrap_spawn_single_user(
-            user, server_name, spawner.orm_spawner.display_name, spawner, pending_url, {"directory": path}
-        )
+        await self._start_chosen(self._own_spawner(server_name), "switch", self._address(server_name), None)
 
     def _address(self, server_name: str) -> str:
         address: str = url_path_join(self.hub.base_url, "switch", *([quote(server_name)] if server_name else []))
         return address
-
-    async def _stopped(self, spawner: LabSpawnerMixin) -> bool:
-        if spawner.pending:
-            return False
-        await self.stop_single_user(self.current_user, spawner.name)
-        return not spawner.active
-
-    async def _new_server_name(self, name: str) -> str:
-        user = self.current_user
-        base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30] or "second"
-        taken = set(user.orm_user.orm_spawners)
-        server_name = next(
-            candidate
-            for candidate in (base, *(f"{base}-{number}" for number in range(2, 1000)))
-            if candidate not in taken
-        )
-        await self._check_named_server_request(user, server_name, server_name)
-        return server_name
 
 
 class StopHandler(_MenuPage):

@@ -9,6 +9,7 @@ from typing import ClassVar
 import traitlets.log
 
 from .audit import AuditLog
+from .forking import PlainParent, StartTurns
 from .namespaces import GrantsSource, make_reader
 from .probe import Prober
 from .settings import LearningLab
@@ -18,14 +19,16 @@ JUPYTER_CONFIG = str(Path(__file__).with_name("jupyter"))  # what every user's s
 
 
 class Lab:
-    """The settings and the four things that do I/O for them.
+    """The settings and the things that do I/O for them.
 
     Attributes:
         settings: every option.
         grants: reads what users are granted.
         prober: looks at directories as their user.
         audit: writes decisions.
-        warm: forks servers; None where it is turned off.
+        plain: starts servers the plain way.
+        warm: forks them; None where it is turned off.
+        turns: those of the starts that come at once.
     """
 
     _instance: ClassVar[Lab | None] = None
@@ -36,6 +39,8 @@ class Lab:
         self.grants = GrantsSource(make_reader(settings), settings, log)
         self.prober = Prober(deadline=settings.probe_deadline, ttl=settings.menu_probe_ttl, log=log)
         self.audit = AuditLog(settings.audit_log, log)
+        self.turns = StartTurns()
+        self.plain = PlainParent(log)
         environ = {"JUPYTER_CONFIG_PATH": JUPYTER_CONFIG}
         self.warm = WarmParent(settings.warm_leave_out, environ, log) if settings.warm else None
 

@@ -1,7 +1,8 @@
 """JupyterLab's own scripts and styles, served by the hub to everybody.
 
 Every user's server has the same files. Here they have one address for all people, known before a server runs: what
-JupyterLab begins with goes into the browser's cache while a person logs in or reads the menu. Rules kept here:
+JupyterLab begins with goes into the browser's cache while a person logs in, reads the menu or waits for a start
+(`fetchesAhead` in lab.js). Rules kept here:
 - only files with a mark of their content in the name are served, so a browser may keep them for good;
 - a file is compressed once, in a thread, and stays in memory: about 4 MB when each one has been asked for;
 - nobody has to be logged in: the files are the same in every JupyterLab of that version, and a person at the log-in
@@ -107,7 +108,10 @@ class JupyterLabFilesHandler(web.StaticFileHandler):
             content = await self._files.read(path, compressed=gzipped)
         except OSError:
             raise web.HTTPError(404) from None
-        self._files.asked(f"{path}?{self.request.query}" if self.request.query else path)
+        # Only what a page of JupyterLab asks for tells what it begins with. What is fetched ahead is often broken off
+        # after the first files, and would make the others look unwanted.
+        if not self.request.headers.get("Sec-Purpose", "").startswith("prefetch"):
+            self._files.asked(f"{path}?{self.request.query}" if self.request.query else path)
         self.set_header("Content-Type", mimetypes.guess_type(path)[0] or "application/octet-stream")
         self.set_header("Cache-Control", "public, max-age=31536000, immutable")
         self.set_header("Vary", "Accept-Encoding")

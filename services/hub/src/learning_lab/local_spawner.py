@@ -1,49 +1,70 @@
 """Servers as processes of the user on the hub's own machine or pod.
 
 Over JupyterHub's LocalProcessSpawner:
+- the hub binds the server's socket and passes it on, so between the choice of a port and the listening nobody else
+  can be that server; the hub holds the socket until the route to it is gone;
+- a process of its own forks the server (`forking`), quickly from the warm parent where that is the same as starting it
+  plainly; the event loop waits for no child;
+- the server has the directory open that was checked, and is rooted in that, not in what its name means by then;
+- its output goes to a file of its user's, so nobody writes into the hub's log;
+- it is held by a pidfd, and after a restart of the hub found again by its PID, its start time and its user: a reused
+  PID is neither taken for alive nor signalled;
 - the account comes from the check before the start, which asked the name service in a child with a deadline, so a
   name service that hangs does not hold up the event loop here;
-- a process that ends is noticed at once, also one that an earlier hub has started;
-- umask 0002 where a directory is shared, so that what one person makes the others can change (jupyterhub#2659);
-- the process's start time is stored beside its PID: after a restart of the hub a reused PID is neither taken for
-  alive nor signalled;
-- it is forked from the warm parent where that is the same as starting it plainly, and else started plainly;
-- who waits is told at once when the server ends before it answers, instead of after `http_timeout`.
+- a process that ends is noticed at once, also one that an earlier hub has started, and who waits for it is told;
+- umask 0002 where a directory is shared, so that what one person makes the others can change (jupyterhub#2659).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import shlex
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from jupyterhub.spawner import LocalProcessSpawner
-from jupyterhub.utils import random_port
-from traitlets import default
+from traitlets import Int, List, TraitError, default, validate
 
-from . import lab_static
+from . import lab_static, server_parent
 from .choice import Chosen
+from .forking import Forked, Request, Root, listen
 from .lab import Lab
+from .process import Process
 from .refusal import Refused
 from .spawner import LabSpawnerMixin
-from .warm_start import STARTS, Forked, Request, WarmParent
+from .warm_start import STARTS
 
 SHARED_UMASK = 0o002
 OWN_UMASK = 0o022
+PLAIN_SECONDS = 10.0  # for the process that starts servers plainly to be there
+LOG = ".local/state/learning-lab/server{suffix}.log"  # in the home; the XDG Base Directory Specification's state
 
 
 class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[misc]
     """Starts JupyterLab as a process of the user."""
 
+    ports = List(
+        Int(min=1, max=65535),
+        help="""The first and the last port that servers listen on, for instance [1024, 4095]. Empty: any that is free.
+        In a pod these are below net.ipv4.ip_unprivileged_port_start, so nobody but the hub can bind one of them, also
+        not while the hub restarts.""",
+    ).tag(config=True)
+
+    @validate("ports")
+    def _two_ports(self, proposal: Any) -> list[int]:
+        ports: list[int] = proposal.value
+        if ports and (len(ports) != 2 or ports[0] > ports[1]):
+            raise TraitError(f"c.LabLocalSpawner.ports is {ports}: give the first and the last port, or nothing")
+        return ports
+
     pid: int
     port: int
-    _started_at = 0  # clock ticks since the machine started, from /proc; 0 when unknown
+    _process: Process | None = None
     _forked: Forked | None = None
+    _socket: socket.socket | None = None  # of the running server; held until there is no route to it
 
     @default("cmd")
     def _cmd_default(self) -> list[str]:
@@ -55,93 +76,128 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
         return "/lab"
 
     async def start(self) -> tuple[str, int]:
-        """Start the server and wait until it listens.
+        """Start the server and wait until it answers.
 
         Returns:
             Address and port.
 
         Raises:
-            Refused: the start did not come through the check, or the server ended or did not listen in time.
+            Refused: the start did not come through the check, or the server ended or did not answer in time.
         """
         self.require_choice()
-        warm = Lab.instance().warm
-        async with warm.turn() if warm else contextlib.nullcontext():
-            way = "warm" if warm and await self._fork(warm) else "plain"
-            STARTS.labels(way=way).inc()
-            address: tuple[str, int] = (self.ip or "127.0.0.1", self.port) if way == "warm" else await super().start()
-            self._started_at = process_start(self.pid)
-            # A hub that is restarted right now shall find it again; JupyterHub saves this only when it listens.
+        address = self.ip or "127.0.0.1"
+        async with Lab.instance().turns.turn():
+            self._let_socket_go()
+            self._socket = listen(address, self.ports)
+            self.port = self._socket.getsockname()[1]
+            await self._fork(self._socket)
+            # A hub that is restarted right now shall find it again; JupyterHub saves this only when it answers.
             self.orm_spawner.state = self.get_state()
             self.db.commit()
             self._step(60, "Waiting for JupyterLab to answer")
-            await self._wait_until_it_listens(*address)
+            await self._wait_until_it_answers(address, self.port)
         self._watch_end()
-        return address
+        return address, self.port
 
-    async def _fork(self, warm: WarmParent) -> bool:
-        """Have the server forked; whether it was."""
-        if self.shell_cmd or self.popen_kwargs or list(self.cmd) != self._cmd_default():
+    async def _fork(self, listening: socket.socket) -> None:
+        """Have the server forked.
+
+        Raises:
+            Refused: it cannot be had either way.
+        """
+        lab, request = Lab.instance(), self._request()
+        forked = None
+        if self._is_ours():
+            forked = await lab.warm.fork(request, listening) if lab.warm else None
+        else:
             self.log.info("This lab starts servers by a command of its own, so plainly")
-            return False
+        way = "warm" if forked else "plain"
+        if forked is None:
+            if lab.warm and self._is_ours():
+                self.log.warning("No warm parent for the server of %s: starting it plainly", self._log_name)
+            lab.plain.keep()
+            with contextlib.suppress(TimeoutError):
+                await lab.plain.until_ready(PLAIN_SECONDS)
+            forked = await lab.plain.fork(request, listening)
+        if forked is None:
+            self.log.error("No server for %s: the process that starts servers gave none", self._log_name)
+            raise Refused(503, "Your server could not be started. Try again in a minute.", retry_after=30)
+        STARTS.labels(way=way).inc()
+        self._forked, self._process, self.pid = forked, forked.process, forked.pid
+        self._uid = request.uid
+
+    def _is_ours(self) -> bool:
+        return not self.shell_cmd and list(self.cmd) == self._cmd_default()
+
+    def _request(self) -> Request:
         chosen = self.require_choice()
-        if self.port == 0:
-            self.port = random_port()
-        account = chosen.account
-        self._forked = await warm.fork(
-            Request(
-                argv=[*self.cmd, *self.get_args()],
-                env=self.get_env(),
-                uid=account.uid,
-                gid=account.gid,
-                groups=list(account.groups),
-                umask=umask_of(chosen),
-                cwd=chosen.home,
-            )
+        if self.popen_kwargs:
+            self.log.warning("c.LocalProcessSpawner.popen_kwargs has no effect: the hub does not start servers itself")
+        argv = [*self.cmd, *self.get_args()]
+        if self.shell_cmd:
+            argv = [*self.shell_cmd, shlex.join(argv)]
+        return Request(
+            argv=argv,
+            # The descriptors that the server is given (`passed`).
+            env=self.get_env()
+            | {"LAB_LISTENING_FD": str(server_parent.LISTENING), "LAB_ROOT_FD": str(server_parent.ROOT)},
+            uid=chosen.account.uid,
+            gid=chosen.account.gid,
+            groups=list(chosen.account.groups),
+            umask=umask_of(chosen),
+            cwd=chosen.home,
+            root=Root(chosen.real, chosen.device, chosen.inode),
+            log=str(Path(chosen.home, LOG.format(suffix=f"-{self.name}" if self.name else ""))),
         )
-        if self._forked is None:
-            self.log.warning("No warm parent for the server of %s: starting it plainly", self._log_name)
-            return False
-        self.proc = None
-        self.pid = self._forked.pid
-        return True
 
     def _watch_end(self) -> None:
         """Have JupyterHub look at the server the moment it ends; it would look every half minute."""
         if self._forked is not None and self._forked.watched:
             self._forked.ended = self._watch_end  # its parent knows how it ended
-            return
-        if self._forked is not None and self._forked.status is not None:
+        elif self._process is not None and not self._process.ended:
+            asyncio.get_running_loop().add_reader(self._process.fileno(), self._look_now)
+        else:
             self._look_now()
-            return
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):  # it has ended, or the kernel is older than 5.3
-            process = os.pidfd_open(self.pid)
-            loop.add_reader(process, self._look_now, process)
 
-    def _look_now(self, process: int | None = None) -> None:
-        if process is not None:
-            asyncio.get_running_loop().remove_reader(process)
-            os.close(process)
+    def _look_now(self) -> None:
+        self._watch_no_more()
         if self._poll_callback is not None:  # not while it starts or is being stopped
             self._looking = asyncio.ensure_future(self.poll_and_notify())
 
-    async def _wait_until_it_listens(self, ip: str, port: int) -> None:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.http_timeout
-        while True:
-            with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as probe:
-                probe.setblocking(False)
-                with contextlib.suppress(OSError):
-                    await loop.sock_connect(probe, (ip, port))
-                    return
-            status = await self.poll()
-            if status is not None:
-                self.log.error("The server of %s ended with %s before it listened", self._log_name, status)
-                raise Refused(500, "JupyterLab ended as soon as it began. Tell the people who run this lab.")
-            if loop.time() >= until:
-                self.log.error("The server of %s does not listen after %g s", self._log_name, self.http_timeout)
-                raise Refused(500, "JupyterLab did not answer in time. Try again in a minute.")
-            await asyncio.sleep(0.01)
+    def _watch_no_more(self) -> None:
+        if self._process is not None and self._process.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._process.fileno())
+
+    async def _wait_until_it_answers(self, ip: str, port: int) -> None:
+        # The socket listens already, so the request waits in it until the server takes it.
+        answer = asyncio.ensure_future(_answer(ip, port, f"{self.server.base_url}api"))
+        try:
+            async with asyncio.timeout(self.http_timeout):
+                while not answer.done():
+                    await asyncio.wait([answer], timeout=0.05)
+                    if not answer.done() and await self.poll() is not None:
+                        # The end is told by the parent, a moment after the kernel.
+                        raise self._ended_before_it_answered()
+                await answer
+        except (TimeoutError, OSError) as error:
+            if await self.poll() is not None:
+                raise self._ended_before_it_answered() from None
+            self.log.error(
+                "The server of %s does not answer (%s)", self._log_name, error or f"after {self.http_timeout:g} s"
+            )
+            raise Refused(500, "JupyterLab did not answer in time. Try again in a minute.") from None
+        finally:
+            answer.cancel()
+
+    def _ended_before_it_answered(self) -> Refused:
+        status = self._last_status
+        self.log.error("The server of %s ended with %s before it answered", self._log_name, status)
+        if status == server_parent.DIRECTORY_CHANGED:
+            return Refused(
+                400,
+                f"{self._title} was replaced by another directory while it was opened. Try again, or choose another.",
+            )
+        return Refused(500, "JupyterLab ended as soon as it began. Tell the people who run this lab.")
 
     def user_env(self, env: dict[str, str]) -> dict[str, str]:
         """The account's part of the environment."""
@@ -161,18 +217,34 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
             and not self.user.settings.get("subdomain_host")
         )
 
-    def make_preexec_fn(self, name: str) -> Callable[[], None]:  # noqa: ARG002
-        """What the child does between fork and exec: become the user for good."""
-        return become(self.require_choice())
-
     async def poll(self) -> int | None:
-        """None while the server runs, else its exit code; a stranger with our server's old PID is not our server."""
-        if self.proc is None and self.pid and self._started_at and process_start(self.pid) != self._started_at:
-            status = self._forked.status if self._forked else None
-            self.clear_state()
-            return status or 0
-        found: int | None = await super().poll()
-        return found
+        """None while the server runs, else its exit code, 0 when it is not known."""
+        if self._process is not None and not self._process.ended:
+            return None
+        self._last_status = (self._forked.status if self._forked else None) or 0
+        self.clear_state()
+        return self._last_status
+
+    _last_status = 0
+
+    async def _signal(self, sig: int) -> bool:
+        """Send a signal to the server, and to no process that has its PID later; whether it was there."""
+        if self._process is None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(sig)
+            return True
+        return False
+
+    async def run_post_stop_hook(self) -> None:
+        """JupyterHub calls it when the server has ended and the proxy has no route to it any more."""
+        self._let_socket_go()
+        await super().run_post_stop_hook()
+
+    def _let_socket_go(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     async def wait_for_death(self, timeout: float = 10) -> bool:  # noqa: ASYNC109  JupyterHub names it so
         """Wait until the process has ended: True, or False when the time is over.
@@ -187,26 +259,39 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
         return True
 
     def get_state(self) -> dict[str, Any]:
-        """The mixin's state and the start time of the process."""
+        """The mixin's state, and what tells the process from another one that has its PID later."""
         state = super().get_state()
-        if self.pid:
-            state["started_at"] = self._started_at
+        if self._process is not None:
+            state["started_at"] = self._process.started_at
+            state["uid"] = self._uid
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_state` saved."""
+        """Restore what `get_state` saved, where the process is still that one."""
         super().load_state(state)
-        self._started_at = state.get("started_at", 0)
-        if self.pid:
-            self._watch_end()
+        if not self.pid:
+            return
+        try:
+            self._uid = int(state["uid"])
+            self._process = Process(self.pid, uid=self._uid, started_at=int(state["started_at"]))
+        except (OSError, KeyError, ValueError):
+            self.log.info("The server of %s has ended while the hub was away", self._log_name)
+            self.pid = 0
+            return
+        self._watch_end()
+
+    _uid = -1
 
     def clear_state(self) -> None:
         """Forget the server."""
         super().clear_state()
-        self._started_at = 0
+        self._watch_no_more()
         if self._forked is not None:
             self._forked.let_go()
             self._forked = None
+        if self._process is not None:
+            self._process.close()
+            self._process = None
 
 
 def umask_of(chosen: Chosen) -> int:
@@ -214,38 +299,16 @@ def umask_of(chosen: Chosen) -> int:
     return SHARED_UMASK if chosen.shared else OWN_UMASK
 
 
-def become(chosen: Chosen) -> Callable[[], None]:
-    """Make the function that turns a forked child into the user, for `Popen(preexec_fn=...)`."""
-    account, home = chosen.account, chosen.home
-    umask = umask_of(chosen)
+async def _answer(ip: str, port: int, path: str) -> None:
+    """Wait until a server answers a request, whatever it says.
 
-    def preexec() -> None:
-        if os.geteuid() == 0:
-            os.setgroups(account.groups)
-            os.setresgid(account.gid, account.gid, account.gid)
-            os.setresuid(account.uid, account.uid, account.uid)
-        elif os.geteuid() != account.uid:
-            raise PermissionError("only root can start a server for another user")
-        os.umask(umask)
-        with contextlib.suppress(OSError):  # a missing home is no reason to refuse: the server's root is elsewhere
-            os.chdir(home)
-
-    return preexec
-
-
-def process_start(pid: int) -> int:
-    """When a process started.
-
-    Args:
-        pid: its PID.
-
-    Returns:
-        Clock ticks since the machine started (field 22 of /proc/PID/stat, proc_pid_stat(5)); 0 when it has ended.
+    Raises:
+        OSError: it closed the connection.
     """
+    reader, writer = await asyncio.open_connection(ip, port)
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    # The name in field 2 may hold spaces and parentheses; the fields after its last ")" do not.
-    fields = stat.rpartition(")")[2].split()
-    return 0 if fields[0] == "Z" else int(fields[19])
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {ip}\r\nConnection: close\r\n\r\n".encode())
+        if not await reader.readline():
+            raise ConnectionError("it closed the connection")
+    finally:
+        writer.close()

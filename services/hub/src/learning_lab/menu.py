@@ -4,19 +4,25 @@ Rules kept here:
 - the last used directory comes first, with its own button; then the others in the order of the list;
 - a bad entry is shown disabled with its reason and never hides a good one;
 - exactly one usable card is checked when there is any;
+- a card says "read only" where that was found to be so; what the list only wishes it says in other words;
 - all text in here is untrusted: templates escape it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from k8s_annotations import Entry, Grants
 
-from .directories import is_own
+from .directories import BETWEEN, is_own
 from .probe import Found
+
+Writing = Literal["free", "unwanted", "impossible"]
+
+_MOST_SEEN = 1000  # directories of a person's that are remembered: a full list, and as many from before
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,8 @@ class Card:
         description: one line, may be empty.
         path: shown small.
         value: what choosing it posts.
-        access: "ro" when it cannot be written, as the list says or as was found; else "rw".
+        writing: "impossible", as was found; "unwanted", the list says read only but nothing is known to hold that;
+            else "free".
         where: "yours" or "shared".
         problem: why it is disabled, None when it can be chosen.
         last_used: chosen at the last start.
@@ -44,7 +51,7 @@ class Card:
     description: str
     path: str
     value: str
-    access: str
+    writing: Writing
     where: str
     problem: str | None = None
     last_used: bool = False
@@ -63,14 +70,12 @@ class Asked:
         typed: refused text, shown again in the text field.
         error: why the last try was refused.
         straight_in: whether a single directory may be opened without asking.
-        next: where to go after the start, "" for the lab itself.
     """
 
     preselect: str = ""
     typed: str = ""
     error: str | None = None
     straight_in: bool = False
-    next: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,16 @@ def fingerprint(path: str) -> str:
     return hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
 
+def now_seen(seen: Iterable[str], paths: Iterable[str]) -> list[str]:
+    """What a person has seen by now: the fingerprints of what is in the list, then those from before.
+
+    Args:
+        seen: those from before; a directory that is not in the list today may be there again tomorrow.
+        paths: the directories of the list.
+    """
+    return list(dict.fromkeys([*map(fingerprint, paths), *seen]))[:_MOST_SEEN]
+
+
 def build_menu(
     userid: str,
     grants: Grants | None,
@@ -137,7 +152,7 @@ def build_menu(
         notices: sentences to show besides those of the list.
         stale: the list is not fresh.
         last: the path of the last start, "" for none. It may be a folder below an entry.
-        seen: fingerprints of the directories that were in the list at the last start; empty for a first visit.
+        seen: fingerprints of the directories that were in the list at earlier starts; empty for a first visit.
         running: the path that is open now.
         asked: what the request says.
 
@@ -145,13 +160,19 @@ def build_menu(
         The page's data.
     """
     asked = asked or Asked()
-    cards = []
+    cards: list[Card] = []
     if grants is not None:
         cards = [_card(entry, grants, found, last=last, seen=seen, running=running) for entry in grants.entries]
+    listed = cards
     cards = _with_folders_below(cards, [path for path in (last, asked.preselect) if path], found, last, running)
     usable = [card for card in cards if card.problem is None]
+    nearest = ""
+    if asked.preselect and not any(card.path == asked.preselect for card in usable):
+        card, below = _at_or_above(listed, asked.preselect)
+        nearest = card.path if card else ""
+        asked = replace(asked, error=asked.error or _cannot_be_opened(card, below, found.get(asked.preselect)))
     primary = None
-    for wanted in (asked.preselect, last):
+    for wanted in (asked.preselect, nearest, last):
         primary = primary or next((card for card in usable if card.path == wanted), None)
     primary = primary or next((card for card in usable if card.default), None)
     if primary is None and len(usable) == 1:
@@ -182,14 +203,16 @@ def _card(
     problem = entry.problem or (known.sentence if known else None)
     if problem and known and known.state == "missing" and entry.source == "setting":
         problem = None  # the default directory of a new user is made at the first start
-    read_only = entry.access == "ro" or bool(known and known.state == "ok" and not known.writable)
+    writing: Writing = "unwanted" if entry.access == "ro" else "free"
+    if known and known.state == "ok" and not known.writable:
+        writing = "impossible"
     return Card(
         name=entry.name,
         title=entry.title,
         description=entry.description,
         path=entry.path,
         value=entry.path,
-        access="ro" if read_only else "rw",
+        writing=writing,
         where="yours" if is_own(entry.path, grants) else "shared",
         problem=problem,
         last_used=entry.path == last,
@@ -208,16 +231,14 @@ def _with_folders_below(
         known = found.get(path)
         if any(card.path == path for card in (*cards, *extra)) or (known and known.state == "missing"):
             continue
-        above = [card for card in cards if card.problem is None and path.startswith(card.path + "/")]
-        if not above:
+        nearest, below = _at_or_above([card for card in cards if card.problem is None], path)
+        if nearest is None:
             continue
-        nearest = max(above, key=lambda card: len(card.path))
-        below = path.removeprefix(nearest.path + "/")
         extra.append(
             replace(
                 nearest,
                 name=f"{nearest.name}/{below}",
-                title=f"{nearest.title} / {below}",
+                title=f"{nearest.title}{BETWEEN}{below}",
                 path=path,
                 value=path,
                 problem=known.sentence if known else None,
@@ -228,3 +249,19 @@ def _with_folders_below(
             )
         )
     return extra + cards
+
+
+def _at_or_above(cards: list[Card], path: str) -> tuple[Card | None, str]:
+    """The card of a path, or of the nearest directory above it, and the rest of the path below that."""
+    above = [card for card in cards if f"{path}/".startswith(f"{card.path}/")]
+    nearest = max(above, key=lambda card: len(card.path), default=None)
+    return nearest, path[len(nearest.path) + 1 :] if nearest else ""
+
+
+def _cannot_be_opened(card: Card | None, below: str, known: Found | None) -> str | None:
+    """Why a directory that a link asks for cannot be chosen; None when nothing is known against it."""
+    why = (card and card.problem) or (known.sentence if known else None)
+    if card is None or why is None:
+        return None
+    title = f"{card.title}{BETWEEN}{below}" if below else card.title
+    return f"{title} cannot be opened. {why} Choose another one."

@@ -49,11 +49,14 @@ class Found:
         state: "ok" or why not.
         real: the path without symlinks when ok, else "".
         writable: whether the user may create files in it.
+        device, inode: which directory it is, whatever its name comes to mean.
     """
 
     state: State
     real: str = ""
     writable: bool = False
+    device: int = 0
+    inode: int = 0
 
     @property
     def sentence(self) -> str | None:
@@ -144,7 +147,7 @@ class Prober:
         return Answer(
             Account(**{**account, "groups": tuple(account["groups"])}) if account else None,
             {
-                path: Found(found["state"], found.get("real", ""), found.get("writable", False))
+                path: Found(**{name: value for name, value in found.items() if name != "error"})
                 for path, found in told["found"].items()
             },
         )

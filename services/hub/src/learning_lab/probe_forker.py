@@ -17,7 +17,8 @@ Wire format, both ways: one JSON object a line. A question on standard input::
 and its answer on standard output, `account` null when there is no such account::
 
     {"id": 1, "account": {"uid": 10001, "gid": 10001, "groups": [...], "home": "/home/alice", "shell": "/bin/bash"},
-     "found": {"/s/alice/notebooks": {"state": "ok", "real": "/s/alice/notebooks", "writable": true}}}
+     "found": {"/s/alice/notebooks": {"state": "ok", "real": "/s/alice/notebooks", "writable": true,
+                                      "device": 2065, "inode": 131074}}}
 
 States: ok, missing, not_directory, denied, loop, error, timeout. `make` lists paths to create when only their last
 part is missing.
@@ -32,7 +33,6 @@ import os
 import pwd
 import selectors
 import signal
-import stat
 import sys
 import time
 
@@ -83,21 +83,24 @@ def look(path: str, *, make: bool) -> dict[str, Any]:
         make: create it (mode 0777 less the umask) when only its last part is missing.
 
     Returns:
-        state, and for an ok one also real (the path without symlinks) and writable.
+        state, and for an ok one also real (the path without symlinks), writable, device and inode.
     """
     try:
         try:
-            real = os.path.realpath(path, strict=True)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             if not make:
                 raise
             os.mkdir(path)  # noqa: PTH102  importing pathlib would double this process's start
-            real = os.path.realpath(path, strict=True)
-        if not stat.S_ISDIR(os.stat(real).st_mode):  # noqa: PTH116  as above
-            return {"state": "not_directory"}
-        # Opening it for reading asks the file server, where access(2) may only ask the local idea of its rights.
-        descriptor = os.open(real, os.O_RDONLY | os.O_DIRECTORY)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        # Opening it asks the file server, where access(2) may only ask the local idea of its rights. And all that is
+        # told is of what was opened: a link that is swapped meanwhile cannot give one directory another's name.
         try:
+            real = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
+            opened = os.fstat(descriptor)
+            named = os.lstat(real)
+            if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino):
+                return {"state": "missing"}  # it was moved or removed meanwhile
             if not os.access(".", os.X_OK, dir_fd=descriptor):
                 return {"state": "denied"}
             writable = os.access(".", os.W_OK | os.X_OK, dir_fd=descriptor)
@@ -107,7 +110,13 @@ def look(path: str, *, make: bool) -> dict[str, Any]:
         return {"state": _STATES.get(error.errno or 0, "error"), "error": os.strerror(error.errno or 0)}
     except ValueError:  # an embedded NUL, a surrogate that is no byte
         return {"state": "missing"}
-    return {"state": "ok", "real": real, "writable": writable}
+    return {
+        "state": "ok",
+        "real": real,
+        "writable": writable,
+        "device": opened.st_dev,
+        "inode": opened.st_ino,
+    }
 
 
 def _child(question: dict[str, Any], out: int) -> None:

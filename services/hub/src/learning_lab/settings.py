@@ -17,6 +17,8 @@ from typing import Any
 from traitlets import Bool, Enum, Float, Int, List, TraitError, Unicode
 from traitlets.config import SingletonConfigurable
 
+from .forwarded import TrustedProxies
+
 ENVIRONMENT_PREFIX = "LEARNING_LAB_"
 
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
@@ -134,6 +136,15 @@ class LearningLab(SingletonConfigurable):
         environment: separated by colons.""",
     ).tag(config=True)
 
+    trusted_proxies = Unicode(
+        "",
+        help="""The proxies between browsers and the lab's own proxy (an ingress, a load balancer): their addresses or
+        networks with commas between them, such as `10.42.0.0/16, 192.0.2.7`; or, where these are not known, how many
+        there are, such as `1`. What they say in X-Forwarded-For and X-Forwarded-Proto is believed, and nobody else;
+        so no network in which people's own processes are. Empty: there is none. With one that is not named here, all
+        people are one address for the limits on log-ins, and cookies are not marked Secure.""",
+    ).tag(config=True)
+
     open_beside = Bool(
         False,
         help="Whether a person may have a second directory open beside the first (JupyterHub's named servers).",
@@ -172,6 +183,10 @@ class LearningLab(SingletonConfigurable):
         for option in ("read_deadline", "probe_deadline", "menu_probe_wait", "read_threads"):
             if getattr(self, option) <= 0:
                 raise SettingError(f"c.LearningLab.{option} is {getattr(self, option)}: it must be above 0")
+        try:
+            TrustedProxies.parse(self.trusted_proxies)
+        except ValueError as error:
+            raise SettingError(f"c.LearningLab.trusted_proxies is {self.trusted_proxies!r}: {error}") from None
         if self.reader == "file":
             self._check_file()
         else:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from .choice import Chosen, look, read_grants, resolve_choice
 from .client import client_address
 from .directories import NotGranted, resolve
 from .lab import JUPYTER_CONFIG, Lab
-from .menu import Asked, Menu, build_menu, fingerprint
+from .menu import Asked, Menu, build_menu, now_seen
 from .namespaces import Shown
 from .refusal import Refused
 
@@ -38,6 +39,11 @@ STARTS = Counter(
 )
 
 _OWN = "learning_lab"  # our key in the spawner's state
+
+# What a form posted to JupyterHub's own page says, for the menu that page shows when the choice is refused. JupyterHub
+# hands it to no one: it renders the default server's form, also for a named server, and a person may have two tabs. So
+# it is kept with the request, which is a task with a context of its own, and not with a spawner.
+_posted: ContextVar[Asked | None] = ContextVar("posted", default=None)
 
 
 if TYPE_CHECKING:
@@ -50,7 +56,6 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
     """The menu and the check, for any spawner. Put it before the spawner class it extends."""
 
     chosen: Chosen | None = None
-    asked: Asked | None = None  # set by a handler for the next rendering of the menu
 
     def __init__(self, **kwargs: Any) -> None:
         self._last = ""
@@ -66,12 +71,15 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
     def _options_form_default(self) -> Any:
         return type(self).render_menu
 
-    async def render_menu(self) -> str:
+    async def render_menu(self, asked: Asked | None = None) -> str:
         """Render the form of the menu page, as JupyterHub's `options_form` asks.
 
         JupyterHub puts the text into its page unescaped; the environment used here escapes.
+
+        Args:
+            asked: what the request says; None, as JupyterHub calls it, for what its own page was sent.
         """
-        menu = await self.menu()
+        menu = await self.menu(asked or _posted.get() or self._asked_by_page())
         # The synchronous environment: nothing in the menu is awaited, and it takes half the time.
         template = self.user.settings["jinja2_env_sync"].get_template("menu.html")
         settings = Lab.instance().settings
@@ -80,12 +88,11 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         )
         return html
 
-    async def menu(self) -> Menu:
+    async def menu(self, asked: Asked) -> Menu:
         """The data of this user's menu: a fresh list, or the last known one with a notice."""
         lab = Lab.instance()
         shown = await self.shown()
         found = {}
-        asked, self.asked = self.asked or self._asked_by_page(), None
         if shown.grants:
             asked = _preselected(asked, shown.grants)
             paths = {entry.path for entry in shown.grants.usable} | set(filter(None, (self._last, asked.preselect)))
@@ -121,17 +128,13 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
 
     @default("options_from_form")
     def _options_from_form_default(self) -> Any:
-        return self.read_form
+        return self._options_from_posted
 
-    def read_form(self, form_data: dict[str, list[str]]) -> dict[str, str]:
-        """Take the choice from the form: the pressed card's button, else the typed text, else the checked card."""
-        for field in ("open", "typed", "directory"):
-            value = (form_data.get(field) or [""])[0].strip()
-            if value:
-                # After a refusal JupyterHub renders the default server's form, also for a named server.
-                self.user.spawner.asked = Asked(typed=value[:200]) if field == "typed" else Asked(preselect=value)
-                return {"directory": value}
-        return {}
+    def _options_from_posted(self, form_data: dict[str, list[str]]) -> dict[str, str]:
+        """JupyterHub's hook for a form that was posted to its page."""
+        options, asked = read_form(form_data)
+        _posted.set(asked)
+        return options
 
     def options_from_query(self, query_data: dict[str, list[str]]) -> dict[str, Any]:  # noqa: ARG002
         """Refuse: a link must not start a server (kubespawner#189). `/hub/open` is for links.
@@ -164,7 +167,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
             raise
         path = self.chosen.directory.path
         self._last, self._title = path, self.chosen.directory.title
-        self._seen = [fingerprint(entry.path) for entry in grants.entries]
+        self._seen = now_seen(self._seen, [entry.path for entry in grants.entries])
         self.user_options = self.orm_spawner.user_options = {"directory": path}
         self._step(30, f"Starting JupyterLab in {self._title}")
 
@@ -282,11 +285,24 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         """What the pending page shows while the server starts. JupyterHub ends it when the server is ready."""
         told = 0
         while True:
-            for step in self._steps[told:]:
-                yield step
-            told = len(self._steps)
             self._step_came.clear()
+            while told < len(self._steps):  # more may come while the reader takes one
+                told += 1
+                yield self._steps[told - 1]
             await self._step_came.wait()
+
+
+def read_form(form_data: Mapping[str, list[str]]) -> tuple[dict[str, str], Asked]:
+    """Take the choice from the form: the pressed card's button, else the typed text, else the checked card.
+
+    Returns:
+        The user options, and what the menu shows when they are refused.
+    """
+    for field in ("open", "typed", "directory"):
+        value = (form_data.get(field) or [""])[0].strip()
+        if value:
+            return {"directory": value}, Asked(typed=value[:200]) if field == "typed" else Asked(preselect=value)
+    return {}, Asked()
 
 
 def _preselected(asked: Asked, grants: Grants) -> Asked:

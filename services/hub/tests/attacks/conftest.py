@@ -24,7 +24,7 @@ PROGRAMS = Path(__file__).with_name("programs")
 COUNTS = pytest.StashKey[list[tuple[int, list[str]]]]()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """The lab that is attacked: embedded, or on the cluster when `--base-url` says where it answers."""
     url = request.config.getoption("base_url", default=None)
@@ -80,11 +80,11 @@ def attempted(request: pytest.FixtureRequest) -> Callable[[int, list[str]], Outc
 
 @pytest.fixture
 def attack(target: Target, attempted: Callable[[int, list[str]], Outcome]) -> Callable[..., Outcome]:
-    """Run a program of `programs/` as a person: `attack("name", userid="alice", seconds=60, argument=...)`."""
+    """Run a program of `programs/` as a person: `attack("name", userid="alice", within=60, argument=...)`."""
 
-    def run(name: str, *, userid: str = "alice", seconds: float = 60, **arguments: Any) -> Outcome:
+    def run(name: str, *, userid: str = "alice", within: float = 60, **arguments: Any) -> Outcome:
         program = (PROGRAMS / f"{name}.py").read_text()
-        said = json.loads(target.run_as(userid, program, json.dumps(arguments), seconds).strip().rpartition("\n")[2])
+        said = json.loads(target.run_as(userid, program, json.dumps(arguments), within).strip().rpartition("\n")[2])
         return attempted(said["tried"], said["got"])
 
     return run

@@ -65,10 +65,11 @@ function showsPassword(button) {
   });
 }
 
-/** Say beside the button what it will open: what is typed, else the checked card. */
+/** Say beside the button what it will open: what is typed, else the checked card; where there is neither, it opens none. */
 function saysWhatOpens(line) {
   const form = line.closest("form");
   const typed = one("#typed", form);
+  const opening = all("button[type=submit]:not([name=open])", form); // a card's own button says what it opens
   const name = document.createElement("b");
   name.dir = "auto";
   line.append(`${line.dataset.says} `, name);
@@ -76,6 +77,7 @@ function saysWhatOpens(line) {
     const checked = one("input[name=directory]:checked", form);
     name.textContent = typed.value.trim() || (checked ? one(`label[for=${checked.id}]`, form).textContent : "");
     line.hidden = !name.textContent;
+    for (const button of opening) button.disabled = !name.textContent;
   };
   form.addEventListener("input", (event) => {
     if (event.target.name === "directory") typed.value = ""; // the card was chosen last
@@ -86,42 +88,50 @@ function saysWhatOpens(line) {
   say();
 }
 
-/** Narrow the cards to those that have every word; Enter opens the first of them. */
+/** Narrow the cards to those that have every word; Enter opens the first of them. What is checked can be seen. */
 function filters(input) {
   const form = input.closest("form");
   const count = one("#filter-count", form);
+  const none = one("#filter-none", form);
   const cards = all(".menu .card", form).map((element) => ({
     element,
     radio: one("input", element),
     text: `${element.textContent} ${element.dataset.name ?? ""}`.toLocaleLowerCase(),
     kept: element.classList.contains("primary"),
   }));
-  const before = cards.find((card) => card.radio.checked);
   const others = cards.filter((card) => !card.kept);
-  let nothing = false;
+  let before = cards.find((card) => card.radio.checked); // the person's own choice, or the page's
 
   const narrow = () => {
     const words = input.value.toLocaleLowerCase().split(/\s+/).filter(Boolean);
     const matches = (card) => words.every((word) => card.text.includes(word));
     for (const card of others) card.element.hidden = !matches(card);
     const open = cards.filter((card) => matches(card) && !card.radio.disabled);
-    nothing = words.length > 0 && open.length === 0;
-    const checked = cards.find((card) => card.radio.checked);
-    const next = words.length === 0 ? before : open.includes(checked) ? checked : open[0];
-    if (next) next.radio.checked = true;
+    const next = open.includes(before) ? before : open[0];
+    for (const card of cards) card.radio.checked = card === next;
     const shown = others.filter((card) => !card.element.hidden).length;
     count.textContent = words.length === 0 ? "" : `${shown} of ${others.length} directories`;
+    none.hidden = shown > 0 || open.length > 0;
     form.dispatchEvent(new Event("choice"));
+  };
+  const showAll = () => {
+    input.value = "";
+    narrow();
   };
 
   input.addEventListener("input", narrow);
   input.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && input.value) {
       event.preventDefault();
-      input.value = "";
-      narrow();
+      showAll();
     }
-    if (event.key === "Enter" && nothing) event.preventDefault();
+  });
+  one("button", none).addEventListener("click", () => {
+    showAll();
+    input.focus();
+  });
+  form.addEventListener("change", (event) => {
+    if (event.target.name === "directory") before = cards.find((card) => card.radio === event.target);
   });
   document.addEventListener("keydown", (event) => {
     const writing = event.target.closest("input:not([type=radio]), textarea, select, [contenteditable]");
@@ -130,7 +140,8 @@ function filters(input) {
       input.focus();
     }
   });
-  window.addEventListener("pageshow", (event) => event.persisted && input.value && narrow());
+  // A browser puts back what was in the field when a person comes back to the page or loads it again.
+  window.addEventListener("pageshow", () => input.value && narrow());
 }
 
 /** One directory only: open it after a moment, unless the person came back here or says no. */
@@ -151,13 +162,22 @@ function tellsProgress(section) {
   const steps = all(".steps li", section);
   const message = one("#progress-message", section);
   const log = one("#progress-log", section);
+  const cancel = one("[data-cancels]");
   const source = new EventSource(section.dataset.progress);
   let last = "";
+  let reload = 0;
 
   const again = (after) => {
     source.close();
-    setTimeout(() => window.location.reload(), after);
+    cancel?.toggleAttribute("disabled", after === 0); // too late: the page is on its way to JupyterLab
+    reload = setTimeout(() => window.location.reload(), after);
   };
+  // A server that is ready while it is being stopped must not lead there: the proxy and the hub would send the browser
+  // to and fro. Whoever cancels goes home, whatever comes first.
+  cancel?.addEventListener("click", () => {
+    source.close();
+    clearTimeout(reload);
+  });
   source.onmessage = (event) => {
     const told = JSON.parse(event.data);
     const progress = Number(told.progress ?? bar.value);
@@ -181,21 +201,34 @@ function tellsProgress(section) {
   source.onerror = () => again(2000); // the hub was restarted or the log-in ended: the page itself knows
 }
 
-/** What JupyterLab begins with goes into the browser's cache while the person reads. */
+/**
+ * What JupyterLab begins with goes into the browser's cache while the person reads or logs in. Two files at a time, the
+ * browser's lowest priority, and none any more when something is sent: what the person does goes first.
+ */
 async function fetchesAhead(element) {
   if (navigator.connection?.saveData) return;
-  const answer = await fetch(element.dataset.fetchesAhead).catch(() => null);
+  const answer = await fetch(element.dataset.fetchesAhead, { priority: "low" }).catch(() => null);
   if (!answer?.ok) return;
-  for (const href of (await answer.json()).files) {
-    document.head.append(Object.assign(document.createElement("link"), { rel: "prefetch", as: "script", href }));
-  }
+  const { files } = await answer.json();
+  const next = () => {
+    const href = files.shift();
+    if (!href) return;
+    const link = Object.assign(document.createElement("link"), { rel: "prefetch", as: "script", href });
+    link.onload = link.onerror = next;
+    document.head.append(link);
+  };
+  document.addEventListener("submit", () => files.splice(0));
+  next();
+  next();
 }
 
 function cancels(button) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     button.textContent = "Cancelling";
-    await fetch(button.dataset.cancels, { method: "DELETE", headers: { "X-XSRFToken": button.dataset.token } });
+    const headers = { "X-XSRFToken": button.dataset.token };
+    // Home tells what is there, so it is the place to go too when the hub could not be asked.
+    await fetch(button.dataset.cancels, { method: "DELETE", headers, keepalive: true }).catch(() => null);
     window.location.assign(button.dataset.then);
   });
 }
@@ -226,7 +259,6 @@ document.addEventListener("DOMContentLoaded", () => {
   all("[data-straight-in]").forEach(straightIn);
   all("[data-progress]").forEach(tellsProgress);
   all("[data-cancels]").forEach(cancels);
-  all("[data-fetches-ahead]").forEach(fetchesAhead);
   all("time[datetime]").forEach(localTime);
   all("[data-keeps-hash]").forEach((link) => (link.href += window.location.hash));
   all("[data-looks-again]").forEach((link) =>
@@ -240,3 +272,4 @@ document.addEventListener("DOMContentLoaded", () => {
   one("[data-focus]")?.focus();
   forgetRedirects();
 });
+window.addEventListener("load", () => all("[data-fetches-ahead]").forEach(fetchesAhead));

@@ -28,7 +28,7 @@ NOT_FOUND = 404
 ANSWER_SECONDS = 5
 
 
-class LabProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
+class SeparateProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
     """The proxy in a pod of its own."""
 
     look_interval = Float(1.0, help="How many seconds there are between two looks whether it was restarted.").tag(

@@ -1,0 +1,107 @@
+"""No port that people or the hub trust can be had, whatever ends and starts again meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from attack_target import Outcome
+from embedded import EmbeddedLab
+from person import Person
+
+
+def proxies_of(lab: EmbeddedLab) -> list[int]:
+    """PIDs of the Node processes that the hub has started."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
+            words = (each / "cmdline").read_bytes().split(b"\0")
+            if parent == lab.pid and any(word.endswith((b"/proxy.js", b"/configurable-http-proxy")) for word in words):
+                found.append(int(each.name))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def listening_ports(pid: int) -> set[int]:
+    """Ports on which a process listens."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found = re.fullmatch(r"socket:\[(\d+)\]", str(descriptor.readlink()))
+        except OSError:
+            continue
+        if found:
+            inodes.add(found[1])
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    rows = [line.split() for line in lines]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and row[9] in inodes}
+
+
+def kill_for(lab: EmbeddedLab, seconds: float, killed: list[int]) -> None:
+    """Kill each proxy of the lab soon after it has started."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for pid in proxies_of(lab):
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(1)
+
+
+def test_nobody_gets_a_port_of_the_lab_while_its_proxy_ends_again_and_again(
+    embedded: EmbeddedLab, attack: Callable[..., Outcome]
+) -> None:
+    (proxy,) = proxies_of(embedded)
+    hub_port = int(embedded.hub_url.rpartition(":")[2])
+    trusted = listening_ports(embedded.pid) | listening_ports(proxy) | {embedded.port, hub_port}
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_for, args=(embedded, 5, killed))
+    killer.start()
+    # What people's servers are told of the hub is an IPv4 address.
+    outcome = attack("ports_of_the_lab", ports=sorted(trusted), only_ipv4=sorted(trusted - {embedded.port}), during=6)
+    killer.join()
+    assert outcome.got == []
+    assert outcome.tried > 100
+    assert len(set(killed)) >= 2
+    assert httpx.get(f"{embedded.url}/hub/health", timeout=10).status_code == 200
+
+
+def test_a_proxy_that_ends_is_replaced_at_once_and_loses_no_route(
+    embedded: EmbeddedLab, people: Callable[[str], Person]
+) -> None:
+    alice = people("alice")
+    alice.start(directory="/s/alice/notebooks")
+    alice.wait_until_ready()
+    listed = alice.contents()["content"]
+    (proxy,) = proxies_of(embedded)
+    os.kill(proxy, signal.SIGKILL)
+    ended = time.monotonic()
+    again = None
+    while again != listed and time.monotonic() < ended + 5:
+        # The connection of the proxy that has ended is reset; a browser asks again.
+        with contextlib.suppress(httpx.TransportError):
+            answer = alice.http.get("/user/alice/api/contents/")
+            again = answer.json()["content"] if answer.status_code == 200 else None
+    assert again == listed
+    assert time.monotonic() - ended < 3
+    assert proxies_of(embedded) != [proxy]
+
+
+def test_a_hub_that_is_killed_takes_its_proxy_with_it(tmp_path: Path, in_sandbox: None) -> None:
+    with EmbeddedLab(tmp_path) as lab:
+        (proxy,) = proxies_of(lab)
+        os.kill(lab.pid, signal.SIGKILL)
+        until = time.monotonic() + 5
+        while Path(f"/proc/{proxy}").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{proxy}").exists()
+        assert not list(tmp_path.glob("*proxy.pid"))

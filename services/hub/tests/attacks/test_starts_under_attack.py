@@ -1,0 +1,187 @@
+"""The start of a server, with its own person as the attacker: nothing that they do there reaches anybody else."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from attack_target import EmbeddedTarget, Outcome, Target
+from embedded import EmbeddedLab
+from person import Person
+
+pytestmark = pytest.mark.timeout(240)
+
+FORGED = '{"action": "start", "by": "bob", "forged": true}'
+
+
+@contextmanager
+def meanwhile(attack: Callable[..., Outcome], name: str, **arguments: object) -> Iterator[list[Outcome]]:
+    """Run an attack beside what happens inside; its outcome is in the list afterwards."""
+    outcome: list[Outcome] = []
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(attack, name, **arguments)
+        time.sleep(0.5)  # until it looks
+        yield outcome
+        outcome.append(running.result())
+
+
+def pid_of(target: Target, userid: str) -> int:
+    """The PID of a person's server."""
+    if target.cluster is not None:
+        return int(target.cluster.in_pod("server", userid, "30"))
+    (pid,) = [
+        int(each.parent.name)
+        for each in Path("/proc").glob("[0-9]*/cmdline")
+        if b"jupyterhub-singleuser" in (each.read_bytes() if each.exists() else b"") and each.parent.owner() == userid
+    ]
+    return pid
+
+
+def test_a_server_cannot_tell_the_hub_that_it_is_another_process(
+    target: Target, attack: Callable[..., Outcome], people: Callable[[str], Person]
+) -> None:
+    alice, bob = people("alice"), people("bob")
+    bob.start(directory="notebooks")
+    bob.wait_until_ready()
+    with meanwhile(attack, "own_server_lies", victim=pid_of(target, "bob"), seconds=12) as outcome:
+        for _ in range(3):
+            alice.start(directory="notebooks")
+            alice.wait_until_ready()
+            alice.stop()
+    assert outcome[0].got == []
+    assert outcome[0].tried > 0
+    assert bob.contents()["path"] == "", "his goes on"
+
+
+@pytest.mark.parametrize("warm", ["true", "false"], ids=["forked from the warm parent", "started plainly"])
+def test_a_start_that_its_person_stops_holds_up_nobody(
+    in_sandbox: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    attempted: Callable[..., Outcome],
+    warm: str,
+) -> None:
+    slow: list[str] = []
+    with EmbeddedLab(tmp_path_factory.mktemp("stopped"), environ={"LEARNING_LAB_WARM": warm}) as lab:
+        target = EmbeddedTarget(lab)
+        alice, bob = target.person("alice"), target.person("bob")
+        program = (Path(__file__).with_name("programs") / "stop_own_starts.py").read_text()
+        with ThreadPoolExecutor(1) as pool:
+            stopping = pool.submit(target.run_as, "alice", program, '{"seconds": 20}', 60)
+            time.sleep(0.5)
+            alice.start(directory="notebooks")
+            bob.start(directory="notebooks")
+            until = time.monotonic() + 18
+            while time.monotonic() < until and not (bob.server() or {}).get("ready"):
+                began = time.monotonic()
+                httpx.get(f"{lab.url}/hub/health", timeout=30)
+                if (took := time.monotonic() - began) > 3:
+                    slow.append(f"the hub answered after {took:.1f} s")
+            if not (bob.server() or {}).get("ready"):
+                slow.append("bob has no server yet")
+            assert '"tried": 0' not in stopping.result()
+        bob.stop()
+    attempted(1, slow)
+    assert slow == []
+
+
+def test_nobody_else_listens_where_a_server_is_to_be(
+    target: Target, embedded: EmbeddedLab, attack: Callable[..., Outcome], people: Callable[[str], Person]
+) -> None:
+    # The hub takes any free port and binds it at once, so there is no moment in which somebody else could.
+    bob = people("bob")
+    before = listening()
+    bob.start(directory="notebooks")
+    bob.wait_until_ready()
+    new = {port: owner for port, owner in listening().items() if port not in before}
+    assert set(new.values()) == {0}, "whoever binds a port of their own has a socket of theirs; these are the hub's"
+    outcome = attack("take_ports", ports=sorted(new), seconds=2)
+    assert outcome.got == []
+    assert outcome.tried > 0
+    # Its end: until the proxy has no route to it, the port is still the hub's.
+    with meanwhile(attack, "take_ports", ports=sorted(new), seconds=4, listen_only=True) as outcomes:
+        os.kill(pid_of(target, "bob"), signal.SIGKILL)
+        assert bob.http.get("/user/bob/api/status").status_code >= 400
+        time.sleep(1)
+    assert outcomes[0].got == [], "the port may be free again, but nobody is led there"
+
+
+def listening() -> dict[int, int]:
+    """The TCP ports of this machine that something listens on, and the uid that each socket was made by."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(fields[1].partition(":")[2], 16): int(fields[7]) for fields in lines if fields[3] == "0A"}
+
+
+def test_no_line_of_a_persons_comes_into_the_hubs_log(
+    target: Target, embedded: EmbeddedLab, attack: Callable[..., Outcome], people: Callable[[str], Person]
+) -> None:
+    alice = people("alice")
+    alice.start(directory="notebooks")
+    alice.wait_until_ready()
+    alice.start_kernel()
+    audit = embedded.directory / "audit.jsonl"
+    outcome = attack("forge_log", line=FORGED, hubs=[str(embedded.log), str(audit)])
+    assert outcome.got == []
+    assert outcome.tried > 3
+    assert "forged" not in embedded.log.read_text() + audit.read_text()
+
+
+def test_a_directory_that_is_swapped_roots_no_server_elsewhere(
+    embedded: EmbeddedLab,
+    people: Callable[[str], Person],
+    attempted: Callable[..., Outcome],
+) -> None:
+    alice = people("alice")
+    account = Path("/s/alice").stat()
+    here, elsewhere = Path("/s/alice/notebooks/here"), Path("/s/alice/notebooks/elsewhere")
+    here.mkdir()
+    (here / "mine.txt").write_text("hers")
+    elsewhere.symlink_to("/")
+    for each in (here, elsewhere):
+        os.lchown(each, account.st_uid, account.st_gid)
+    stop = threading.Event()
+
+    def swap() -> None:
+        libc = ctypes.CDLL(None)
+        at, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
+        while not stop.is_set():
+            libc.renameat2(at, bytes(here), at, bytes(elsewhere), exchange)
+            time.sleep(random.uniform(0.005, 0.06))
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    rooted, got = 0, []
+    try:
+        for _ in range(14):
+            alice.start(directory="/s/alice/notebooks/here")
+            until = time.monotonic() + 10
+            while (server := alice.server()) and not server["ready"] and time.monotonic() < until:
+                time.sleep(0.05)
+            if server and server["ready"]:
+                rooted += 1
+                names = {each["name"] for each in alice.contents()["content"]}
+                if names != {"mine.txt"}:
+                    got.append(f"a server rooted where there is {sorted(names)[:5]}")
+            alice.stop()
+    finally:
+        stop.set()
+        swapping.join()
+        for each in (here, elsewhere):
+            if each.is_symlink():
+                each.unlink()
+            else:
+                (each / "mine.txt").unlink()
+                each.rmdir()
+    attempted(14, got)
+    assert got == []
+    assert rooted, "some of the starts come at the right moment"

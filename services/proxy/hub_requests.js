@@ -1,0 +1,35 @@
+// Which requests go to the hub, and the hub's certainty that they come through this proxy.
+//
+// Only what comes from here may tell the hub a browser's address and protocol (X-Forwarded-...): people's processes
+// reach the hub too. So each request to the hub carries a proof that is made from the secret which the two share, and
+// nothing else ever carries one. `learning_lab/hub_server.py` checks it and takes it away.
+"use strict";
+
+const { createHmac } = require("node:crypto");
+
+const HEADER = "x-learning-lab-proxy";
+const PURPOSE = "learning-lab: this request comes through the proxy";
+
+exports.protect = (proxy) => {
+  const proof = createHmac("sha256", proxy.authToken).update(PURPOSE).digest("hex");
+  const hubs = new Set(
+    [proxy.options.defaultTarget, proxy.options.errorTarget].filter(Boolean).map((url) => new URL(url).host)
+  );
+
+  // The hub marks its own route; nobody else may use the API.
+  const addRoute = proxy.addRoute;
+  proxy.addRoute = function (path, data) {
+    if (data.hub) hubs.add(new URL(data.target).host);
+    return addRoute.call(this, path, data);
+  };
+
+  // Every request is looked up here, also a WebSocket's.
+  const targetForReq = proxy.targetForReq;
+  proxy.targetForReq = async function (request) {
+    delete request.headers[HEADER];
+    const match = await targetForReq.call(this, request);
+    request.toHub = match !== undefined && hubs.has(new URL(match.target).host);
+    if (request.toHub) request.headers[HEADER] = proof;
+    return match;
+  };
+};
