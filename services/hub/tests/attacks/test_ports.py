@@ -96,7 +96,7 @@ def test_a_proxy_that_ends_is_replaced_at_once_and_loses_no_route(
     assert proxies_of(embedded) != [proxy]
 
 
-def test_a_hub_that_is_killed_takes_its_proxy_with_it(tmp_path: Path, in_sandbox: None) -> None:
+def test_a_hub_that_is_killed_takes_its_proxy_with_it(tmp_path: Path, embedded: EmbeddedLab) -> None:
     with EmbeddedLab(tmp_path) as lab:
         (proxy,) = proxies_of(lab)
         os.kill(lab.pid, signal.SIGKILL)
