@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import expect
 
 from cluster_site import ClusterSite
-from lab_on_kind import API_SERVER, API_SERVER_ASIDE, LAB, POD_LABELS, PROXY_LABELS, Cluster, wait_until
+from lab_on_kind import API_SERVER, API_SERVER_ASIDE, LAB, POD_LABELS, PROXY_LABELS, PYTHON, Cluster, wait_until
 from running_server import Server
 from visitor import Visitor
 
