@@ -112,7 +112,7 @@ def test_where_people_could_bind_a_port_that_is_trusted_the_hub_does_not_start(f
 def test_a_prefix_that_the_policy_of_the_overlays_does_not_guard_is_said_at_the_start() -> None:
     cluster = {"LAB_CONTAINER": "1", "LEARNING_LAB_READER": "cluster", "KUBERNETES_SERVICE_HOST": POD}
     said = "k8s/components/annotation-guard/policy.yaml"
-    assert f"the prefix is lab.example.com: the policy" in load(**cluster, LEARNING_LAB_PREFIX="lab.example.com").stderr
+    assert "the prefix is lab.example.com: the policy" in load(**cluster, LEARNING_LAB_PREFIX="lab.example.com").stderr
     assert said in load(**cluster, LEARNING_LAB_PREFIX="lab.example.com").stderr
     assert said not in load(**cluster).stderr
 
