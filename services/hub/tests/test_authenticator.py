@@ -106,6 +106,16 @@ async def try_to(
     return done and done["name"]
 
 
+async def is_limited(authenticator: LabPAMAuthenticator, userid: str, address: str = "192.0.2.1") -> bool:
+    """Whether a user id is over its limit: then one attempt waits for its place, and another one is refused."""
+    waits = asyncio.create_task(try_to(authenticator, userid, "wrong", address))
+    await asyncio.sleep(0)
+    try:
+        return await try_to(authenticator, userid, "wrong", address) == 429
+    finally:
+        waits.cancel()
+
+
 def counted(outcome: str) -> float:
     return REGISTRY.get_sample_value("learning_lab_logins_total", {"outcome": outcome}) or 0.0
 
@@ -150,16 +160,32 @@ async def test_an_expired_account_is_told_so_after_the_right_password_only(make:
         await authenticator.authenticate(a_request(), {"username": "dora", "password": "pass4"})
 
 
-async def test_ten_wrong_passwords_are_answered_429_from_then_on(make: Make) -> None:
-    authenticator = make(failure_delay=0.01)
-    assert [await try_to(authenticator, "alice", "wrong") for _ in range(11)] == [None] * 10 + [429]
+async def test_after_ten_wrong_passwords_one_attempt_waits_and_the_others_are_refused(make: Make) -> None:
+    authenticator = make(failure_delay=0.01, pair_pace=1.5)
+    assert [await try_to(authenticator, "alice", "wrong") for _ in range(10)] == [None] * 10
+    before = time.monotonic()
+    waits = asyncio.create_task(try_to(authenticator, "alice", "pass1"))
+    await asyncio.sleep(0.1)
     with pytest.raises(Refused) as refused:
         await authenticator.authenticate(a_request(), {"username": "alice", "password": "pass1"})
     message = refused.value.jupyterhub_message
-    assert message == "Too many failed log-ins for alice from this address. Try again in 5 minutes."
-    assert 280 <= int(refused.value.headers["Retry-After"]) <= 300
+    assert message == "Too many failed log-ins for alice from this address. Try again in 2 seconds."
+    assert refused.value.headers["Retry-After"] == "2"
     assert await try_to(authenticator, "bob", "pass2") == "bob"
     assert await try_to(authenticator, "alice", "pass1", "192.0.2.2") == "alice"
+    assert await waits == "alice"
+    assert time.monotonic() - before == pytest.approx(1.5, abs=0.5)
+
+
+async def test_a_right_password_is_let_in_slowly_where_others_have_used_up_an_accounts_spellings(
+    make: Make, alias: str
+) -> None:
+    authenticator = make(pair_failures=4, failure_delay=0.01, pair_pace=1.0)
+    for _ in range(4):
+        assert await try_to(authenticator, alias, "wrong") is None
+    assert await try_to(authenticator, "alice", "pass1") is None, "or two spellings were twice as many guesses"
+    await asyncio.sleep(0.6)
+    assert await try_to(authenticator, "alice", "pass1") == "alice"
 
 
 async def test_a_user_id_that_is_no_account_is_limited_with_the_same_words(make: Make) -> None:
@@ -167,8 +193,11 @@ async def test_a_user_id_that_is_no_account_is_limited_with_the_same_words(make:
     told = []
     for userid in ("alice", "nobody-of-this-name"):
         assert [await try_to(authenticator, userid, "wrong") for _ in range(2)] == [None, None]
+        waits = asyncio.create_task(try_to(authenticator, userid, "wrong"))
+        await asyncio.sleep(0)
         with pytest.raises(Refused) as refused:
             await authenticator.authenticate(a_request(), {"username": userid, "password": "wrong"})
+        waits.cancel()
         told.append(refused.value.jupyterhub_message.replace(userid, "..."))
     assert told[0] == told[1]
 
@@ -213,7 +242,7 @@ async def test_going_away_saves_nobody_a_failure_and_loses_no_thread(make: Make)
     attempts = authenticator._attempts
     await attempts.ended()
     assert attempts._turns.under_way == attempts._turns.waiting == 0
-    assert await try_to(authenticator, "alice", "pass1") == 429
+    assert await is_limited(authenticator, "alice")
     assert await try_to(authenticator, "bob", "pass2") == "bob"
 
 
@@ -272,7 +301,8 @@ async def test_a_browser_that_she_has_used_is_not_locked_by_failures_of_others(m
     cookie = first._new_cookie["learning-lab-browser"]
     assert cookie["path"] == "/hub/login"
     assert cookie["httponly"]
-    assert [await try_to(authenticator, "alice", "wrong") for _ in range(3)] == [None, None, 429]
+    assert [await try_to(authenticator, "alice", "wrong") for _ in range(2)] == [None, None]
+    assert await is_limited(authenticator, "alice")
     hers = a_request(Cookie=f"learning-lab-browser={cookie.value}")
     assert (await authenticator.authenticate(hers, form) or {})["name"] == "alice"
     forged = a_request(Cookie="learning-lab-browser=2|1:0|10:1|20:learning-lab-browser|8:YTphbGljZQ==|00")
@@ -286,7 +316,7 @@ async def test_the_address_is_not_what_the_browser_says_it_is(make: Make) -> Non
     for number in range(2):
         made_up = {"X-Real-Ip": f"10.0.0.{number}", "X-Forwarded-For": f"10.0.0.{number}, 192.0.2.1"}
         assert await authenticator.authenticate(a_request("127.0.0.1", **made_up), form) is None
-    assert await try_to(authenticator, "alice", "pass1", "127.0.0.1") == 429
+    assert await is_limited(authenticator, "alice", "127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -369,16 +399,17 @@ async def test_a_user_exists_when_there_is_an_account_of_exactly_this_name(make:
 async def test_every_log_in_is_counted_once_and_told_without_its_password(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    authenticator = make(allow_all=True, pair_failures=1, failure_delay=0.01)
+    authenticator = make(allow_all=True, pair_failures=1, failure_delay=0.01, pair_pace=0.2)
     log = logging.Logger("test")
     log.addHandler(caplog.handler)
     authenticator.log = authenticator._attempts._log = log
     before = {outcome: counted(outcome) for outcome in ("ok", "wrong", "limited", "refused", "error")}
     await authenticator.get_authenticated_user(a_request(), {"username": "alice", "password": "pass1"})
-    for userid, password in (("dora", "pass4"), ("x" * 90 + "\n", "geheim"), ("bob", "geheim"), ("bob", "geheim")):
+    for userid, password in (("dora", "pass4"), ("x" * 90 + "\n", "geheim"), ("bob", "geheim")):
         await try_to(authenticator, userid, password)
+    await asyncio.gather(*(try_to(authenticator, "bob", "geheim") for _ in range(2)))
     after = {outcome: counted(outcome) - count for outcome, count in before.items()}
-    assert after == {"ok": 1, "wrong": 2, "limited": 1, "refused": 1, "error": 0}
+    assert after == {"ok": 1, "wrong": 3, "limited": 1, "refused": 1, "error": 0}
     assert "geheim" not in caplog.text
     assert "pass" not in caplog.text.replace("password", "")
     assert "x" * 40 not in caplog.text

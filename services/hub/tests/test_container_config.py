@@ -144,7 +144,7 @@ def test_only_live_development_keeps_nothing_of_templates_and_styles(*, live: bo
     assert "headers" in hub["tornado_settings"]
 
 
-class ProxyProcess:
+class SeparateProxy:
     """A proxy that is not the hub's child, as in a pod of its own."""
 
     def __init__(self, port: int, api_port: int, hub_port: int) -> None:
@@ -177,7 +177,7 @@ class ProxyProcess:
 
 
 @pytest.fixture
-def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, ProxyProcess]]:
+def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, SeparateProxy]]:
     """The hub as in its container, and the proxy as in its own."""
     config = tmp_path / "jupyterhub_config.py"
     reserved = tmp_path / "first-free-port"
@@ -198,7 +198,7 @@ def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, ProxyProcess]]:
             "PROXY_API_PORT": str(api_port),
         },
     )
-    proxy = ProxyProcess(lab.port, api_port, hub_port)
+    proxy = SeparateProxy(lab.port, api_port, hub_port)
     proxy.start()
     try:
         with lab:
@@ -208,7 +208,7 @@ def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, ProxyProcess]]:
 
 
 @pytest.fixture
-def container(in_two_pods: tuple[EmbeddedLab, ProxyProcess]) -> EmbeddedLab:
+def container(in_two_pods: tuple[EmbeddedLab, SeparateProxy]) -> EmbeddedLab:
     """The hub as in its container."""
     return in_two_pods[0]
 
@@ -251,7 +251,7 @@ def test_a_restart_of_the_hub_alone_ends_no_server(container: EmbeddedLab) -> No
 
 
 def test_a_proxy_that_restarts_has_its_routes_again_within_seconds(
-    in_two_pods: tuple[EmbeddedLab, ProxyProcess],
+    in_two_pods: tuple[EmbeddedLab, SeparateProxy],
 ) -> None:
     lab, proxy = in_two_pods
     alice = Person(lab, "alice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from learning_lab.throttle import Attempt, Failures, Limits, Pace, Throttle, Turn, answer_at
+from learning_lab.throttle import Attempt, Decision, Failures, Limits, Pace, Throttle, Turn, answer_at
 
 LIMITS = Limits()
 
@@ -44,74 +45,120 @@ ALICE = Attempt("alice", "192.0.2.1")
 
 
 @pytest.mark.parametrize(
-    ("failures", "attempt", "limit"),
+    ("failures", "attempt", "slow"),
     [
-        pytest.param(9, ALICE, None, id="nine failures leave one more try"),
-        pytest.param(10, ALICE, "pair", id="ten failures are the limit"),
-        pytest.param(10, Attempt("ALICE", "192.0.2.1"), "pair", id="capitals do not make another user id"),
-        pytest.param(10, Attempt("bob", "192.0.2.1"), None, id="another person behind the same address goes on"),
-        pytest.param(10, Attempt("alice", "192.0.2.2"), None, id="the same person at another address goes on"),
-        pytest.param(10, replace(ALICE, browser="b1"), None, id="her own browser behind the same address goes on"),
+        pytest.param(9, ALICE, False, id="nine failures leave one more try"),
+        pytest.param(10, ALICE, True, id="ten failures are the limit"),
+        pytest.param(10, Attempt("ALICE", "192.0.2.1"), True, id="capitals do not make another user id"),
+        pytest.param(10, Attempt("bob", "192.0.2.1"), False, id="another person behind the same address goes on"),
+        pytest.param(10, Attempt("alice", "192.0.2.2"), False, id="the same person at another address goes on"),
+        pytest.param(10, replace(ALICE, browser="b1"), False, id="her own browser behind the same address goes on"),
     ],
 )
-def test_ten_failures_stop_one_user_id_at_one_address(
-    throttle: Throttle, failures: int, attempt: Attempt, limit: str | None
+def test_ten_failures_slow_one_user_id_down_at_one_address(
+    throttle: Throttle, failures: int, attempt: Attempt, slow: bool
 ) -> None:
     fail(throttle, failures)
-    decision = throttle.decide(attempt)
-    assert decision.limit == limit
-    assert (decision.retry_after > 0) == (limit is not None)
+    assert throttle.decide(attempt) == Decision(wait=LIMITS.pair_pace if slow else 0, slow=slow)
 
 
-def test_retry_after_is_the_time_at_which_one_more_try_is_let_in(throttle: Throttle, clock: Clock) -> None:
-    for _ in range(10):
-        fail(throttle, 1)
-        clock.now += 10
-    told = throttle.decide(ALICE).retry_after
-    assert told == pytest.approx(LIMITS.window - 100)
-    clock.now += told - 0.001
-    assert throttle.decide(ALICE).limit == "pair"
-    clock.now += 0.001
-    assert throttle.decide(ALICE).limit is None
-    fail(throttle, 1)
-    assert throttle.decide(ALICE).limit == "pair"
+def test_over_the_limit_one_waits_and_the_others_are_told_when_to_try_again(throttle: Throttle, clock: Clock) -> None:
+    fail(throttle, 10)
+    assert throttle.decide(ALICE).slow
+    clock.now += 4
+    assert throttle.decide(ALICE) == Decision("pair", LIMITS.pair_pace - 4)
+    clock.now += LIMITS.pair_pace - 4
+    assert throttle.decide(ALICE) == Decision(wait=LIMITS.pair_pace, slow=True)
+
+
+def test_guessing_over_the_limit_goes_on_at_its_pace_and_no_quicker(throttle: Throttle, clock: Clock) -> None:
+    fail(throttle, 10)
+    began, checked = clock.now, []
+    for _ in range(6_000):  # ten a second, for ten minutes
+        decision = throttle.decide(ALICE)
+        if decision.limit is None:
+            checked.append(clock.now + decision.wait)
+            fail(throttle, 1)
+        clock.now += 0.1
+    assert len(checked) == pytest.approx((clock.now - began) / LIMITS.pair_pace, abs=2)
+    spaces = [later - earlier for earlier, later in itertools.pairwise(checked)]
+    assert min(spaces) >= LIMITS.pair_pace - 1e-6
+
+
+@given(st.floats(0, 1e6), st.floats(0.1, 60))
+def test_the_first_over_the_limit_always_has_its_place(now: float, pace: float) -> None:
+    clock = Clock()
+    clock.now = now
+    assert Pace(pace, pace, 10, clock, lead=pace).take("alice") == pytest.approx(pace)
+
+
+def test_after_the_window_nothing_is_slow(throttle: Throttle, clock: Clock) -> None:
+    fail(throttle, 10)
+    clock.now += LIMITS.window
+    assert throttle.decide(ALICE) == Decision()
+
+
+def test_a_slow_attempt_has_its_turn_though_the_limit_is_used_up(throttle: Throttle) -> None:
+    fail(throttle, 10)
+    assert throttle.turn(ALICE) is Turn.NEVER
+    assert throttle.turn(ALICE, slow=True) is Turn.GO
 
 
 def test_a_success_counts_from_nothing_again(throttle: Throttle) -> None:
     fail(throttle, 9)
     throttle.succeeded(ALICE, "alice")
     fail(throttle, 9)
-    assert throttle.decide(ALICE).limit is None
+    assert throttle.decide(ALICE) == Decision()
+    fail(throttle, 1)
+    assert throttle.decide(ALICE).wait == LIMITS.pair_pace
+    throttle.succeeded(ALICE, "alice")
+    fail(throttle, 10)
+    assert throttle.decide(ALICE).wait == LIMITS.pair_pace, "another time begins anew"
 
 
 def test_a_known_browser_has_a_limit_of_its_own(throttle: Throttle) -> None:
     known = replace(ALICE, browser="b1")
     fail(throttle, 10, browser="b1")
-    assert throttle.decide(known).limit == "pair"
-    assert throttle.decide(ALICE).limit is None
+    assert throttle.decide(known).slow
+    assert throttle.decide(ALICE) == Decision()
+
+
+def guesser(throttle: Throttle, name: str) -> Attempt:
+    """One that has failed three times."""
+    fail(throttle, LIMITS.first, name)
+    return Attempt(name, "192.0.2.1")
 
 
 def test_thirty_people_behind_one_address_use_up_their_own_limits_before_the_address_queues(throttle: Throttle) -> None:
-    for number in range(30):
-        fail(throttle, 9, f"u{number}")
-    assert throttle.decide(Attempt("newcomer", "192.0.2.1")).wait == 0
-    for number in range(30):
-        fail(throttle, 1, f"u{number}")
-    waits = [throttle.decide(Attempt(f"new{number}", "192.0.2.1")).wait for number in range(3)]
+    for number in range(29):
+        fail(throttle, 10, f"u{number}")
+    assert throttle.decide(guesser(throttle, "g0")).wait == 0
+    fail(throttle, 10, "u29")
+    waits = [throttle.decide(guesser(throttle, f"g{number}")).wait for number in range(1, 4)]
     assert waits == pytest.approx([0, 0.2, 0.4])
 
 
 def test_an_address_over_its_limit_queues_and_says_when_the_queue_is_too_long(throttle: Throttle, clock: Clock) -> None:
     for number in range(30):
         fail(throttle, 10, f"u{number}")
-    decisions = [throttle.decide(Attempt(f"new{number}", "192.0.2.1")) for number in range(110)]
+    decisions = [throttle.decide(guesser(throttle, f"g{number}")) for number in range(110)]
     assert max(decision.wait for decision in decisions) <= LIMITS.longest_wait
     assert decisions[-1].limit == "address"
     assert decisions[-1].retry_after == LIMITS.longest_wait
-    assert throttle.decide(Attempt("new", "192.0.2.2")).wait == 0
-    assert throttle.decide(Attempt("new", "192.0.2.1", "b1")).wait == 0
+    assert throttle.decide(Attempt("g1", "192.0.2.2")).wait == 0
+    assert throttle.decide(Attempt("g1", "192.0.2.1", "b1")).wait == 0
     clock.now += LIMITS.longest_wait + 1
-    assert throttle.decide(Attempt("new", "192.0.2.1")).wait < 1
+    assert throttle.decide(guesser(throttle, "late")).wait < 1
+
+
+@pytest.mark.parametrize("failures", [0, 2], ids=["comes first", "has mistyped twice"])
+def test_a_person_does_not_queue_behind_those_who_guess_at_the_same_address(throttle: Throttle, failures: int) -> None:
+    for number in range(30):
+        fail(throttle, 10, f"u{number}")
+    for number in range(110):
+        throttle.decide(guesser(throttle, f"g{number}"))
+    fail(throttle, failures, "carol")
+    assert throttle.decide(Attempt("carol", "192.0.2.1")) == Decision()
 
 
 def test_guessing_one_user_id_from_many_addresses_is_slowed_and_locks_nobody_out(throttle: Throttle) -> None:
@@ -123,7 +170,7 @@ def test_guessing_one_user_id_from_many_addresses_is_slowed_and_locks_nobody_out
     assert throttle.decide(Attempt("bob", "203.0.113.9")).wait == 0
 
 
-def test_other_spellings_of_an_account_are_counted_with_it(throttle: Throttle) -> None:
+def test_other_spellings_of_an_account_are_counted_with_it(throttle: Throttle, clock: Clock) -> None:
     for spelling in ("alice", r"LAB\alice"):
         for _ in range(5):
             throttle.failed(Attempt(spelling, "192.0.2.1"), "alice")
@@ -131,6 +178,10 @@ def test_other_spellings_of_an_account_are_counted_with_it(throttle: Throttle) -
     assert throttle.exhausted(third, "alice")
     assert throttle.decide(third).limit is None, "429 would tell that both user ids are one account"
     assert not throttle.exhausted(Attempt("alice@lab", "192.0.2.2"), "alice")
+    clock.now += LIMITS.pair_pace / 2
+    assert not throttle.exhausted(third, "alice"), "one is left, at a pace"
+    throttle.failed(third, "alice")
+    assert throttle.exhausted(third, "alice")
     throttle.succeeded(Attempt(r"LAB\alice", "192.0.2.1"), "alice")
     assert not throttle.exhausted(third, "alice")
 

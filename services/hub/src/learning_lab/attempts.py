@@ -124,7 +124,7 @@ class Attempts:
                 result = _limited(decision.limit, decision.retry_after - (due - arrived), name)
             else:
                 await asyncio.sleep(decision.wait)
-                result = await self._checked(attempt, name, passwords, address)
+                result = await self._checked(attempt, name, passwords, address, slow=decision.slow)
             now = time.monotonic()
             if result.outcome != "ok":
                 await asyncio.sleep(answer_at(due, now, self._step) - now)
@@ -132,19 +132,24 @@ class Attempts:
         finally:
             self._turns.leave(attempt.address)
 
-    async def _checked(self, attempt: Attempt, name: str, passwords: tuple[str, ...], address: str) -> Result:
+    async def _checked(
+        self, attempt: Attempt, name: str, passwords: tuple[str, ...], address: str, *, slow: bool
+    ) -> Result:
         problem = _problem(name, passwords)
         if problem:
             self._throttle.failed(attempt)
             return Result("wrong", problem)
         try:
             turn = await self._turns.take(
-                self._throttle.rank(attempt), attempt.address, lambda: self._throttle.turn(attempt), self._deadline
+                self._throttle.rank(attempt),
+                attempt.address,
+                lambda: self._throttle.turn(attempt, slow=slow),
+                self._deadline,
             )
         except TimeoutError:
             return _broken("no thread was free in time: every check of a password takes long")
         if turn is not Turn.GO:
-            return _limited("pair", self._throttle.decide(attempt).retry_after, name)
+            return _limited("pair", self._throttle.retry_after(attempt), name)
         work = self._task(self._work(attempt, name, passwords, address))
         await asyncio.wait({work}, timeout=self._deadline)
         if not work.done():
@@ -160,6 +165,7 @@ class Attempts:
                 verdict = Verdict(Outcome.WRONG, "PAM takes the password, but there is no such account on this machine")
             if account and self._throttle.exhausted(attempt, account):
                 verdict = Verdict(Outcome.WRONG, "too many failures of this account under other spellings")
+                account = None
             if verdict.outcome is Outcome.WRONG:
                 self._throttle.failed(attempt, account)
             elif verdict.outcome.password_was_right and account:

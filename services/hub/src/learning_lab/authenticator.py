@@ -74,8 +74,16 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
     pair_failures = Int(
         10,
         min=1,
-        help="""Wrong passwords for one user id from one address inside `failure_window`; more are answered 429 with
-        Retry-After. A success counts from nothing again.""",
+        help="""Wrong passwords for one user id from one address inside `failure_window`. Then its log-ins from there
+        are checked `pair_pace` seconds apart: one waits, others are answered 429 with Retry-After. A success counts
+        from nothing again.""",
+    ).tag(config=True)
+
+    pair_pace = Float(
+        10.0,
+        min=0.1,
+        help="""Seconds between two log-ins of a user id from an address where it is over its limit. A right password
+        is that slow there, and not refused; it limits guessing.""",
     ).tag(config=True)
 
     failure_window = Float(300.0, min=1.0, help="Seconds for which a wrong password counts.").tag(config=True)
@@ -84,8 +92,9 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
         300,
         min=1,
         help="""Wrong passwords from one address, for all user ids together, inside `failure_window`. Then its log-ins
-        queue, `address_pace` seconds apart. The default lets thirty people behind one address (a class) use up their
-        own limits first. Browsers in which a person has logged in before do not queue.""",
+        queue, `address_pace` seconds apart, but for those of user ids that have failed there less than three times: a
+        person who comes first does not queue behind somebody who guesses. The default lets thirty people behind one
+        address (a class) use up their own limits first. Browsers that a person has logged in with do not queue.""",
     ).tag(config=True)
 
     address_pace = Float(0.2, min=0.0, help="Seconds between log-ins from an address over its limit.").tag(config=True)
@@ -136,6 +145,7 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
         limits = Limits(
             window=self.failure_window,
             pair=self.pair_failures,
+            pair_pace=self.pair_pace,
             address=self.address_failures,
             address_pace=self.address_pace,
             user=self.user_failures,

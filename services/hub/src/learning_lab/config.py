@@ -101,12 +101,6 @@ def _starts_processes(spawner_class: object) -> bool:
     )
 
 
-def _ports(c: Config) -> list[int]:
-    """What the hub and people's servers listen on."""
-    hub = urlsplit(str(c.JupyterHub.get("hub_bind_url", ""))).port or int(c.JupyterHub.get("hub_port", 8081))
-    return [hub, *c.LabLocalSpawner.get("ports", ())]
-
-
 def _has_their_jupyterlab(c: Config) -> bool:
     """Whether the pages of people's servers will ask the hub for JupyterLab's files; see `LabLocalSpawner.user_env`."""
     sections = (c.Spawner, c.LocalProcessSpawner, c.LabLocalSpawner)
@@ -130,6 +124,12 @@ def _serve(c: Config, settings: LearningLab) -> None:
         # JupyterHub would make one up for the proxy alone; the hub's server needs it too.
         c.ConfigurableHTTPProxy.auth_token = secret = secrets.token_hex()
     hub_server.install(secret, TrustedProxies.parse(settings.trusted_proxies))
+
+
+def _ports(c: Config) -> list[int]:
+    """What the hub and people's servers listen on."""
+    hub = urlsplit(str(c.JupyterHub.get("hub_bind_url", ""))).port or int(c.JupyterHub.get("hub_port", 8081))
+    return [hub, *c.LabLocalSpawner.get("ports", ())]
 
 
 def _keep_warm(c: Config) -> None:

@@ -66,7 +66,7 @@ def test_a_server_cannot_tell_the_hub_that_it_is_another_process(
 
 @pytest.mark.parametrize("warm", ["true", "false"], ids=["forked from the warm parent", "started plainly"])
 def test_a_start_that_its_person_stops_holds_up_nobody(
-    in_sandbox: None,
+    embedded: EmbeddedLab,  # it is skipped in the pod, where the way to start is the site's
     tmp_path_factory: pytest.TempPathFactory,
     attempted: Callable[..., Outcome],
     warm: str,

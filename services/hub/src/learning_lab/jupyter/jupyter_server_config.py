@@ -5,6 +5,10 @@ Where a site wants something else it says so on the server's command line, which
 
 import os
 
+from jupyter_core.paths import jupyter_runtime_dir
+
+from learning_lab.kernel_sockets import can_be_private
+
 c = get_config()  # type: ignore[name-defined]  # noqa: F821  Jupyter puts it here
 
 # The lab's packages are root's, so nobody can install one from within JupyterLab. The manager that offers it asks the
@@ -17,3 +21,12 @@ c.LabApp.extension_manager = "readonly"
 # server with a JupyterLab of its own serves its own.
 if (address := os.environ.get("LAB_JUPYTERLAB_URL")) and "JUPYTERLAB_DIR" not in os.environ:
     c.LabApp.override_static_url = address
+
+# What a kernel says is not for everybody on the machine: see kernel_sockets.py. Where there can be no private sockets
+# (a home on a file system without them, or with a very long path) it is encrypted instead, and kernels of languages
+# that cannot do that do not start. This file comes before a person's own; a site that wants plain TCP says
+# `c.Spawner.args = ["--KernelManager.transport=tcp", "--KernelManager.transport_encryption=disabled"]`.
+if can_be_private(jupyter_runtime_dir()):
+    c.KernelManager.transport = "ipc"
+else:
+    c.KernelManager.transport_encryption = "required"

@@ -29,10 +29,10 @@ while time.monotonic() < until:
             if not link.startswith("socket:") or (pid, number, link) in seen:
                 continue
             seen.add((pid, number, link))
-            taken = libc.syscall(PIDFD_GETFD, process, number, 0)
-            if taken < 0:
-                continue
             tried += 1
+            taken = libc.syscall(PIDFD_GETFD, process, number, 0)
+            if taken < 0:  # ended meanwhile; or a container whose seccomp profile forbids the call
+                continue
             with socket.socket(fileno=taken) as own:
                 try:
                     if own.family != socket.AF_UNIX:
