@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from embedded import PROJECT
+from k8s_annotations import PREFIX
 from lab_on_kind import Cluster, CommandFailed, wait_until
 
 POLICY = PROJECT / "k8s" / "components" / "annotation-guard" / "policy.yaml"
@@ -127,6 +128,21 @@ def test_nor_by_making_a_namespace_that_has_them(guarded: Cluster) -> None:
 )
 def test_everything_else_in_a_namespace_stays_theirs(guarded: Cluster, verb: str, change: str) -> None:
     assert refusal(guarded, verb, change) == ""
+
+
+def test_another_prefix_is_guarded_by_one_line_of_the_policy(guarded: Cluster) -> None:
+    line, name = f"expression: \"'{PREFIX}'\"", "learning-lab-annotation-guard"
+    policy = POLICY.read_text()
+    assert policy.count(line) == 1
+    another = policy.replace(line, "expression: \"'lab.example.com'\"").replace(f"name: {name}", f"name: {NAME}-prefix")
+    another = another.replace(f"policyName: {name}", f"policyName: {NAME}-prefix")
+    try:
+        guarded.kubectl("apply", "-f", "-", text=another)
+        for verb, key in (("annotate", "lab.example.com/notebook-dirs"), ("label", "dir.lab.example.com/shared")):
+            wait_until(lambda: "lab.example.com/" in refusal(guarded, verb, f"{key}=x"), 60, "it had no effect")  # noqa: B023
+        assert refusal(guarded, "label", "example.com/team=x") == ""
+    finally:
+        guarded.kubectl("delete", "-f", "-", "--ignore-not-found", text=another, check=False)
 
 
 def test_the_people_who_run_the_cluster_may(guarded: Cluster) -> None:

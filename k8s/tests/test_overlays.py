@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from embedded import NAMESPACES
+from embedded import NAMESPACES, PROJECT
 from lab_on_kind import LAB, Cluster, CommandFailed
 from learning_lab import image_update
 from learning_lab.settings import LearningLab
@@ -116,12 +116,12 @@ def test_people_come_by_tls_only(elsewhere: Any) -> None:
     assert [host for tls in ingress["tls"] for host in tls["hosts"]] == [rule["host"] for rule in ingress["rules"]]
 
 
-def test_production_lets_only_the_ingress_controller_in(overlays: dict[str, Any]) -> None:
-    policy = overlays["production"].one("NetworkPolicy", "learning-lab")["spec"]
-    labels = overlays["production"].one("Deployment", "learning-lab")["spec"]["template"]["metadata"]["labels"]
-    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
-    assert [port["port"] for rule in policy["ingress"] for port in rule["ports"]] == [8000]
-    assert all(rule["from"] for rule in policy["ingress"])
+def test_no_overlay_asks_for_one_vendors_ingress_controller(elsewhere: Any) -> None:
+    ingress = elsewhere.one("Ingress", "learning-lab")
+    assert ingress["spec"]["ingressClassName"]
+    assert not ingress["metadata"].get("annotations")
+    texts = [file.read_text() for file in sorted((PROJECT / "k8s").rglob("*.yaml"))]
+    assert not [text for text in texts if "nginx" in text]  # ingress-nginx was retired in March 2026
 
 
 @pytest.mark.parametrize("name", ["learning-lab", "proxy"])

@@ -19,16 +19,17 @@ def test_the_hub_may_read_one_namespace_at_a_time_and_no_more(overlay: Any) -> N
     assert overlay.rights("hub") == [("ClusterRole", rule)]
 
 
-def test_the_image_update_may_change_one_deployment_and_one_notice(overlay: Any) -> None:
+def test_the_image_update_may_change_two_deployments_and_one_notice(overlay: Any) -> None:
     found = overlay.rights("image-update")
     assert {kind for kind, _ in found} == {"Role"}
     by_resource = {resource: rule for _, rule in found for resource in rule["resources"]}
     assert set(by_resource) == {"deployments", "pods", "configmaps"}
     assert by_resource["pods"]["verbs"] == ["list"]
-    for resource, name in (("deployments", image_update.DEPLOYMENT), ("configmaps", image_update.NOTICE)):
-        assert by_resource[resource]["resourceNames"] == [name]
+    names = {"deployments": [*image_update.DEPLOYMENTS], "configmaps": [image_update.NOTICE]}
+    for resource, allowed in names.items():
+        assert by_resource[resource]["resourceNames"] == allowed
         assert set(by_resource[resource]["verbs"]) == {"get", "patch"}
-    assert overlay.one("Deployment", image_update.DEPLOYMENT)
+    assert [each["metadata"]["name"] for each in overlay.of_kind("Deployment")] == [*image_update.DEPLOYMENTS]
     assert overlay.one("ConfigMap", image_update.NOTICE)
 
 

@@ -109,6 +109,14 @@ def test_where_people_could_bind_a_port_that_is_trusted_the_hub_does_not_start(f
     assert load(first_free_port=first_free_port).returncode == 0, "on one machine the hub's own sockets hold the ports"
 
 
+def test_a_prefix_that_the_policy_of_the_overlays_does_not_guard_is_said_at_the_start() -> None:
+    cluster = {"LAB_CONTAINER": "1", "LEARNING_LAB_READER": "cluster", "KUBERNETES_SERVICE_HOST": POD}
+    said = "k8s/components/annotation-guard/policy.yaml"
+    assert "the prefix is lab.example.com: the policy" in load(**cluster, LEARNING_LAB_PREFIX="lab.example.com").stderr
+    assert said in load(**cluster, LEARNING_LAB_PREFIX="lab.example.com").stderr
+    assert said not in load(**cluster).stderr
+
+
 def test_in_a_container_what_must_outlive_the_hub_is_on_its_volume() -> None:
     hub = loaded(LAB_CONTAINER="1")["JupyterHub"]
     assert hub["cookie_secret_file"] == "/srv/learning-lab/cookie-secret"

@@ -71,21 +71,23 @@ def wire() -> Iterator[Wire]:
 
 
 SELECTOR = {"app.kubernetes.io/name": "learning-lab"}
+PROXY_SELECTOR = {"app.kubernetes.io/component": "proxy"}
 DEPLOYMENT = "/apis/apps/v1/namespaces/lab/deployments/learning-lab"
+PROXY = "/apis/apps/v1/namespaces/lab/deployments/proxy"
+PROXY_MANIFEST = "/v2/lab/proxy/manifests/staging"
+PROXY_PODS = "/api/v1/namespaces/lab/pods?labelSelector=app.kubernetes.io%2Fcomponent%3Dproxy"
 NOTICE = "/api/v1/namespaces/lab/configmaps/update-notice"
 PODS = "/api/v1/namespaces/lab/pods?labelSelector=app.kubernetes.io%2Fname%3Dlearning-lab"
 
 
 @pytest.fixture
 def cluster(wire: Wire) -> Cluster:
-    """A cluster on which the hub runs the old digest of a tag that means the new one."""
-    containers = [
-        {"name": "hub", "image": "registry.example.com/lab/hub:staging", "imagePullPolicy": "Always"},
-        {"name": "proxy", "image": f"registry.example.com/lab/proxy@{OLD}"},
-    ]
-    template = {"metadata": {"labels": SELECTOR}, "spec": {"containers": containers}}
+    """A cluster on which the hub runs the old digest of a tag that means the new one. The proxy is up to date."""
+    beside = {"name": "beside", "image": f"registry.example.com/lab/beside@{OLD}"}
     wire.objects = {
-        DEPLOYMENT: {"spec": {"selector": {"matchLabels": SELECTOR}, "template": template}},
+        DEPLOYMENT: deployment("hub", SELECTOR, beside),
+        PROXY: deployment("proxy", PROXY_SELECTOR),
+        PROXY_PODS: {"items": [pod("2026-11-23T13:00:00Z", OLD, "proxy")]},
         NOTICE: {"data": {}},
         PODS: {
             "items": [
@@ -94,18 +96,44 @@ def cluster(wire: Wire) -> Cluster:
             ]
         },
     }
-    wire.tags[MANIFEST] = NEW
+    wire.tags = {MANIFEST: NEW, PROXY_MANIFEST: OLD}
     return Cluster(client.ApiClient(client.Configuration(host=wire.url)), "lab")
 
 
-def pod(created: str, digest: str) -> dict[str, Any]:
-    statuses = [{"name": "hub", "imageID": f"registry.example.com/lab/hub@{digest}"}, {"name": "proxy", "imageID": ""}]
+def deployment(name: str, selector: dict[str, str], *more: dict[str, str]) -> dict[str, Any]:
+    container = {"name": name, "image": f"registry.example.com/lab/{name}:staging", "imagePullPolicy": "Always"}
+    template = {"metadata": {"labels": selector}, "spec": {"containers": [container, *more]}}
+    return {"spec": {"selector": {"matchLabels": selector}, "template": template}}
+
+
+def pod(created: str, digest: str, name: str = "hub") -> dict[str, Any]:
+    statuses = [
+        {"name": name, "imageID": f"registry.example.com/lab/{name}@{digest}"},
+        {"name": "beside", "imageID": ""},
+    ]
     return {"metadata": {"creationTimestamp": created}, "status": {"containerStatuses": statuses}}
 
 
 class TestUpdate:
     def look(self, wire: Wire, cluster: Cluster, notice: timedelta = QUARTER) -> Decision:
+        return self.look_at_both(wire, cluster, notice)[0]
+
+    def look_at_both(self, wire: Wire, cluster: Cluster, notice: timedelta = QUARTER) -> list[Decision]:
         return update(cluster, Registry({HUB.registry: wire.url}, {}), notice, NOW)
+
+    def test_a_new_proxy_alone_is_started_at_once_and_nobody_reads_that_work_was_stopped(
+        self, wire: Wire, cluster: Cluster
+    ) -> None:
+        wire.tags = {MANIFEST: OLD, PROXY_MANIFEST: NEW}
+        assert [each.verb for each in self.look_at_both(wire, cluster)] == ["rest", "restart"]
+        assert [path for path, _ in wire.patches] == [PROXY]
+
+    def test_a_new_proxy_waits_for_the_hub_that_came_with_it(self, wire: Wire, cluster: Cluster) -> None:
+        wire.tags = {MANIFEST: NEW, PROXY_MANIFEST: NEW}
+        assert [each.verb for each in self.look_at_both(wire, cluster)] == ["announce"]
+        wire.patches.clear()
+        assert [each.verb for each in self.look_at_both(wire, cluster, timedelta(0))] == ["restart", "restart"]
+        assert [path for path, _ in wire.patches] == [DEPLOYMENT, NOTICE, PROXY]
 
     def test_people_are_told_first(self, wire: Wire, cluster: Cluster) -> None:
         assert self.look(wire, cluster).verb == "announce"
@@ -134,7 +162,7 @@ class TestUpdate:
         assert wire.patches == [(NOTICE, {"data": {"planned-at": None}})]
 
     def test_a_pod_whose_image_is_still_pulled_is_left_alone(self, wire: Wire, cluster: Cluster) -> None:
-        statuses = [{"name": "hub", "imageID": ""}, {"name": "proxy", "imageID": f"registry/proxy@{OLD}"}]
+        statuses = [{"name": "hub", "imageID": ""}, {"name": "beside", "imageID": f"registry/beside@{OLD}"}]
         starting = {
             "metadata": {"creationTimestamp": "2026-11-23T13:59:00Z"},
             "status": {"containerStatuses": statuses},

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from traitlets import TraitError
 from traitlets.config import Config
 
-from k8s_annotations import AnnotationError
+from k8s_annotations import PREFIX, AnnotationError
 
 from . import hub_server, lab_static, reserved_ports
 from .forwarded import TrustedProxies
@@ -63,6 +63,13 @@ def configure(c: Config) -> None:
             reserved_ports.check(_ports(c))
     except (SettingError, AnnotationError) as error:
         sys.exit(f"learning-lab: cannot start: {error}")
+
+    if settings.reader == "cluster" and settings.prefix != PREFIX:
+        # The hub may not read policies, so it cannot look.
+        sys.stderr.write(
+            f"learning-lab: the prefix is {settings.prefix}: the policy that says who may change its annotations must"
+            " name it too. It is one line of k8s/components/annotation-guard/policy.yaml, the variable `prefix`.\n"
+        )
 
     _default(c.JupyterHub, "authenticator_class", "lab-pam")
     if _starts_processes(c.JupyterHub.spawner_class):

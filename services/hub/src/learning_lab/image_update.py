@@ -1,10 +1,11 @@
 """Restart the lab when the tag of its image means another image in the registry: `python -m learning_lab.image_update`.
 
-A CronJob runs it (k8s/base/image-update.yaml) with rights to this one Deployment. It asks the registry for the digest
-of each tag and looks at what runs; where they differ it tells the people first, and at a look after that time it
-restarts the Deployment, which pulls the image.
+A CronJob runs it (k8s/base/image-update.yaml) with rights to the two Deployments, of the hub and of the proxy. It asks
+the registry for the digest of each tag and looks at what runs; where they differ it tells the people first, and at a
+look after that time it restarts the Deployments that have another image, which pull it.
 
 Rules kept here:
+- what restarts the proxy alone ends nobody's work: that is neither told nor put off;
 - the decision is a pure function (`decide`), the rest is asking and telling;
 - what cannot be asked ends with one sentence and exit code 1, and nothing is restarted;
 - a time that people were told stays, whatever the tag comes to mean until then: who pushes every few minutes must not
@@ -37,7 +38,8 @@ from .registry import DIGEST, Image, Registry, UpdateError, addresses, credentia
 from .update_notice import PLANNED
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-DEPLOYMENT = "learning-lab"
+HUB, PROXY = "learning-lab", "proxy"
+DEPLOYMENTS = (HUB, PROXY)
 NOTICE = "update-notice"
 API_SECONDS = (5, 15)  # to connect, and between two pieces of an answer
 RESTARTED_FOR = "learning-lab.dev/restarted-for"
@@ -80,7 +82,7 @@ def decide(
     changed = sorted(name for name, digest in latest.items() if running.get(name) != digest)
     wanted = target(latest)
     if not changed:
-        return Decision("rest", "What runs is what the tags mean.")
+        return Decision("rest", f"{', '.join(sorted(latest))}: what runs is what the tags mean.")
     if restarted_for == wanted:
         return Decision(
             "rest",
@@ -91,7 +93,7 @@ def decide(
         return Decision("announce", f"{', '.join(changed)}: a new image. People are told.", now + notice)
     if notice and planned_at is not None and now < planned_at:
         return Decision("wait", f"{', '.join(changed)}: a new image, announced for {planned_at.isoformat()}.")
-    return Decision("restart", f"{', '.join(changed)}: a new image. The lab restarts.")
+    return Decision("restart", f"{', '.join(changed)}: a new image. It restarts.")
 
 
 def target(latest: Mapping[str, str]) -> str:
@@ -100,7 +102,7 @@ def target(latest: Mapping[str, str]) -> str:
 
 
 class Cluster:
-    """The Deployment of the lab, its pods and what people are told, through the service account of this pod.
+    """The Deployments of the lab, their pods and what people are told, through the service account of this pod.
 
     Args:
         api: the official client's.
@@ -111,9 +113,9 @@ class Cluster:
         self._api = api
         self._in = f"/namespaces/{namespace}"
 
-    def deployment(self) -> dict[str, Any]:
-        """The Deployment."""
-        return self._call("GET", f"/apis/apps/v1{self._in}/deployments/{DEPLOYMENT}")
+    def deployment(self, name: str) -> dict[str, Any]:
+        """A Deployment."""
+        return self._call("GET", f"/apis/apps/v1{self._in}/deployments/{name}")
 
     def notice(self) -> dict[str, str]:
         """What people are told."""
@@ -124,11 +126,11 @@ class Cluster:
         data = {key.replace("_", "-"): value for key, value in times.items()}
         self._call("PATCH", f"/api/v1{self._in}/configmaps/{NOTICE}", {"data": data})
 
-    def restart(self, why: str, now: datetime) -> None:
-        """Let the Deployment make new pods, as `kubectl rollout restart` does."""
+    def restart(self, name: str, why: str, now: datetime) -> None:
+        """Let a Deployment make new pods, as `kubectl rollout restart` does."""
         annotations = {RESTARTED_FOR: why, "kubectl.kubernetes.io/restartedAt": now.isoformat(timespec="seconds")}
         patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
-        self._call("PATCH", f"/apis/apps/v1{self._in}/deployments/{DEPLOYMENT}", patch)
+        self._call("PATCH", f"/apis/apps/v1{self._in}/deployments/{name}", patch)
 
     def running(self, selector: Mapping[str, str]) -> dict[str, str]:
         """Digest by container of the newest pod; those without one yet are left out."""
@@ -162,45 +164,53 @@ class Cluster:
         return content
 
 
-def update(cluster: Cluster, registry: Registry, notice: timedelta, now: datetime) -> Decision:
-    """Look once, and do what is due.
+def update(cluster: Cluster, registry: Registry, notice: timedelta, now: datetime) -> list[Decision]:
+    """Look once at both Deployments, and do what is due.
+
+    Returns:
+        What was decided: for the hub, and, unless it waits for the hub's time, for the proxy.
 
     Raises:
         UpdateError: something cannot be asked or told.
     """
-    deployment = cluster.deployment()
-    template = deployment["spec"]["template"]
-    containers = {container["name"]: container for container in template["spec"]["containers"]}
-    images = {name: image for name, each in containers.items() if (image := Image.parse(each["image"]))}
-    if not images:
-        return Decision("rest", "All images are named by digest: there is nothing to look for.")
-    for name in images:
-        if containers[name].get("imagePullPolicy") != "Always":
-            raise UpdateError(
-                f"The container {name} has a tag and no imagePullPolicy Always: set it, or name a digest."
-            )
-    running = cluster.running(deployment["spec"]["selector"]["matchLabels"])
-    if not images.keys() <= running.keys():
-        return Decision("rest", "No pod of the lab runs, or one is just starting: its image is not there yet.")
-    latest = {name: registry.digest(image) for name, image in images.items()}
     told = cluster.notice()
-    annotations = template["metadata"].get("annotations") or {}
-    decision = decide(
-        running,
-        latest,
-        restarted_for=annotations.get(RESTARTED_FOR, ""),
-        planned_at=_time(told.get(PLANNED, "")),
-        now=now,
-        notice=notice,
-    )
+    decision = _follow(cluster, registry, HUB, _time(told.get(PLANNED, "")), now, notice)
     if decision.at:
         cluster.tell(planned_at=decision.at.isoformat(timespec="seconds"))
     elif decision.verb == "restart":
         # Told when it is true. The new pod is made when the old one has gone, so its first page has it.
-        cluster.restart(target(latest), now)
         cluster.tell(planned_at=None, updated_at=now.isoformat(timespec="seconds"))
     elif decision.verb == "rest" and PLANNED in told:
         cluster.tell(planned_at=None)  # the tag went back meanwhile
+    if decision.verb in {"announce", "wait"}:
+        return [decision]  # images that were pushed together are replaced together
+    return [decision, _follow(cluster, registry, PROXY, None, now, timedelta(0))]
+
+
+def _follow(
+    cluster: Cluster, registry: Registry, name: str, planned_at: datetime | None, now: datetime, notice: timedelta
+) -> Decision:
+    """Decide about one Deployment, and restart it where that is the decision."""
+    deployment = cluster.deployment(name)
+    template = deployment["spec"]["template"]
+    containers = {container["name"]: container for container in template["spec"]["containers"]}
+    images = {each: image for each, spec in containers.items() if (image := Image.parse(spec["image"]))}
+    if not images:
+        return Decision("rest", f"{name}: all images are named by digest: there is nothing to look for.")
+    for each in images:
+        if containers[each].get("imagePullPolicy") != "Always":
+            raise UpdateError(
+                f"The container {each} has a tag and no imagePullPolicy Always: set it, or name a digest."
+            )
+    running = cluster.running(deployment["spec"]["selector"]["matchLabels"])
+    if not images.keys() <= running.keys():
+        return Decision("rest", f"{name}: no pod runs, or one is just starting: its image is not there yet.")
+    latest = {each: registry.digest(image) for each, image in images.items()}
+    annotations = template["metadata"].get("annotations") or {}
+    restarted_for = annotations.get(RESTARTED_FOR, "")
+    decision = decide(running, latest, restarted_for=restarted_for, planned_at=planned_at, now=now, notice=notice)
+    if decision.verb == "restart":
+        cluster.restart(name, target(latest), now)
     return decision
 
 
@@ -213,10 +223,11 @@ def main() -> None:
         registry = Registry(
             addresses(os.environ.get("UPDATE_REGISTRIES", "")), credentials(os.environ.get("UPDATE_CREDENTIALS", ""))
         )
-        decision = update(_cluster(), registry, timedelta(minutes=int(minutes)), datetime.now(UTC))
+        decisions = update(_cluster(), registry, timedelta(minutes=int(minutes)), datetime.now(UTC))
     except UpdateError as error:
         sys.exit(f"image-update: {error}")
-    sys.stdout.write(f"image-update: {decision.why}\n")
+    for decision in decisions:
+        sys.stdout.write(f"image-update: {decision.why}\n")
 
 
 def _cluster() -> Cluster:

@@ -1,0 +1,91 @@
+"""What the image update may change, on a real API server: two annotations, and nothing else of what RBAC lets it patch.
+
+What is tried is a dry run as its service account, on the Deployments of the lab that is there.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from embedded import PROJECT
+from lab_on_kind import LAB, Cluster, CommandFailed, wait_until
+from learning_lab import image_update
+
+POLICY = PROJECT / "k8s" / "components" / "image-update-guard" / "policy.yaml"
+ACCOUNT = f"system:serviceaccount:{LAB}:image-update"
+SAYS = "The image-update restarts the lab by two annotations of its pods, and changes nothing else."
+RESTART = {"kubectl.kubernetes.io/restartedAt": "2026-11-27T12:00:00+00:00", image_update.RESTARTED_FOR: "hub=sha256:0"}
+
+
+def refusal(cluster: Cluster, name: str, patch: dict[str, Any], account: str = ACCOUNT) -> str:
+    """Try a change; why it is refused, or nothing."""
+    change = ("patch", "deployment", name, "-n", LAB, "--dry-run=server", "--type=merge", "-p", json.dumps(patch))
+    try:
+        cluster.kubectl(*change, "--as", account)
+    except CommandFailed as error:
+        return " ".join(error.words.split())
+    return ""
+
+
+def of_pods(**template: Any) -> dict[str, Any]:
+    return {"spec": {"template": template}}
+
+
+@pytest.fixture(scope="module")
+def guarded(api_server: Cluster) -> Cluster:
+    """The cluster, with the policy and the rights as the project has them."""
+    api_server.kubectl("apply", "-f", str(POLICY))
+    wait_until(lambda: SAYS in refusal(api_server, "proxy", {"spec": {"paused": True}}), 60, "the policy had no effect")
+    return api_server
+
+
+@pytest.mark.parametrize("name", image_update.DEPLOYMENTS)
+def test_it_restarts_a_deployment(guarded: Cluster, name: str) -> None:
+    assert refusal(guarded, name, of_pods(metadata={"annotations": RESTART})) == ""
+
+
+@pytest.mark.parametrize("name", image_update.DEPLOYMENTS)
+@pytest.mark.parametrize(
+    "patch",
+    [
+        pytest.param(of_pods(spec={"hostPID": True}), id="the node's processes"),
+        pytest.param(of_pods(spec={"serviceAccountName": "default"}), id="another account"),
+        pytest.param(of_pods(spec={"containers": [{"name": "x", "image": "x"}]}), id="another container"),
+        pytest.param(of_pods(metadata={"annotations": {"x": "y"}}), id="another annotation of the pods"),
+        pytest.param(of_pods(metadata={"annotations": RESTART}, spec={"hostIPC": True}), id="something with a restart"),
+        pytest.param(of_pods(metadata={"labels": {"x": "y"}}), id="a label of the pods"),
+        pytest.param({"metadata": {"labels": {"x": "y"}}}, id="a label of its own"),
+        pytest.param({"metadata": {"annotations": {"x": "y"}}}, id="an annotation of its own"),
+        pytest.param({"metadata": {"finalizers": ["example.com/x"]}}, id="a finalizer"),
+        pytest.param({"spec": {"replicas": 0}}, id="how many there are"),
+        pytest.param({"spec": {"replicas": 2}}, id="two of them"),
+        pytest.param({"spec": {"paused": True}}, id="that it stands still"),
+        pytest.param({"spec": {"strategy": {"type": "RollingUpdate"}}}, id="how it is replaced"),
+        pytest.param({"spec": {"minReadySeconds": 9}}, id="when it counts as ready"),
+        pytest.param({"spec": {"progressDeadlineSeconds": 9}}, id="when it has failed"),
+        pytest.param({"spec": {"revisionHistoryLimit": 0}}, id="what can be undone"),
+    ],
+)
+def test_it_changes_nothing_else(guarded: Cluster, name: str, patch: dict[str, Any]) -> None:
+    assert SAYS in refusal(guarded, name, patch)
+
+
+def test_others_who_may_change_the_deployment_still_do(guarded: Cluster) -> None:
+    guarded.kubectl("patch", "deployment", "proxy", "-n", LAB, "--dry-run=server", "-p", '{"spec": {"replicas": 2}}')
+
+
+def test_every_field_of_a_deployment_is_looked_at(guarded: Cluster) -> None:
+    """A field that a later Kubernetes adds would not be: then this fails, and the policy gets a line more."""
+    policy = POLICY.read_text()
+    for kind, known in (("deployment.spec", {"template"}), ("deployment.spec.template", {"metadata", "spec"})):
+        lines = guarded.kubectl("explain", kind).splitlines()
+        fields = {
+            line.split()[0] for line in lines[lines.index("FIELDS:") + 1 :] if line.startswith("  ") and line[2] != " "
+        }
+        assert fields, lines
+        assert {
+            each for each in fields - known if f"object.spec.?{each} == oldObject.spec.?{each}" not in policy
+        } == set()
