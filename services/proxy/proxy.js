@@ -16,7 +16,8 @@ const { ConfigurableProxy, parseListenOptions } = require("configurable-http-pro
 const { defaultLogger } = require("configurable-http-proxy/lib/log.js");
 
 const PROTECTIONS = [
-  require("./hub_requests.js"), // first: the others ask it whether a request goes to the hub
+  require("./one_origin.js"), // before the next one: whom it turns away goes to the hub
+  require("./hub_requests.js"), // the others ask it whether a request goes to the hub
   require("./bodies.js"),
 ];
 

@@ -20,7 +20,7 @@ from traitlets.config import Config
 
 from k8s_annotations import PREFIX, AnnotationError
 
-from . import hub_server, lab_static, reserved_ports
+from . import hub_server, lab_static, origins, reserved_ports
 from .forwarded import TrustedProxies
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
@@ -39,6 +39,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "img-src 'self' data:",
         "object-src 'none'",
         "base-uri 'none'",
+        "form-action 'self'",
         "frame-ancestors 'none'",
     ]
 )
@@ -81,7 +82,11 @@ def configure(c: Config) -> None:
     c.JupyterHub.extra_handlers = [*_listed(c.JupyterHub, "extra_handlers"), *HANDLERS]
     tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))
     tornado_settings["headers"] = _headers() | dict(tornado_settings.get("headers", {}))
+    tornado_settings["transforms"] = [origins.Severed, *tornado_settings.get("transforms", [])]
+    # The pages have the token in them; a script of another page may read a cookie, but not the page.
+    tornado_settings["xsrf_cookie_kwargs"] = {"httponly": True} | dict(tornado_settings.get("xsrf_cookie_kwargs", {}))
     c.JupyterHub.tornado_settings = tornado_settings
+    origins.install()
     base_url = str(c.JupyterHub.get("base_url", "/")).rstrip("/") + "/hub/"
     # JupyterHub calls a callable with the current user and gives the template what it returns.
     c.JupyterHub.template_vars = {
