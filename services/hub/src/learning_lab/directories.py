@@ -62,6 +62,11 @@ class Directory:
     below: str = ""
 
     @property
+    def name(self) -> str:
+        """What people type: the entry's name, and the folder below it."""
+        return self.entry.name + (f"/{self.below}" if self.below else "")
+
+    @property
     def title(self) -> str:
         """What people read: the entry's title, and the folder below it."""
         return self.entry.title + (f"{BETWEEN}{self.below}" if self.below else "")

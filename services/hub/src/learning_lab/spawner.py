@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
@@ -38,6 +40,7 @@ STARTS = Counter(
     ["outcome"],
 )
 
+_TAB = "LAB_TAB"  # what a server tells its pages of its directory: tab.py, which only servers import
 _OWN = "learning_lab"  # our key in the spawner's state
 
 # What a form posted to JupyterHub's own page says, for the menu that page shows when the choice is refused. JupyterHub
@@ -61,6 +64,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         self._last = ""
         self._title = ""
         self._seen: list[str] = []
+        self._salt = secrets.token_hex(16)
         self._steps: list[dict[str, object]] = []
         self._step_came = asyncio.Event()
         super().__init__(**kwargs)
@@ -240,6 +244,15 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         env["JUPYTERHUB_ROOT_DIR"] = chosen.real
         # JupyterLab keeps open tabs by user; without this the tabs of one directory show up in the next.
         env["JUPYTERLAB_WORKSPACES_DIR"] = f"{chosen.home}/.jupyter/lab/workspaces-{mark}"
+        # JSON: a title may have any letter, which a variable may not.
+        env[_TAB] = json.dumps(
+            {
+                # With a secret of this server's: nobody else can try which directory is open.
+                "mark": hashlib.blake2b(mark.encode(), key=self._salt.encode(), digest_size=8).hexdigest(),
+                "title": chosen.directory.title,
+                "name": chosen.directory.name,
+            }
+        )
         # Lab asks everybody whether it may fetch news from the internet; here it does not ask.
         env["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [env.get("JUPYTER_CONFIG_PATH"), JUPYTER_CONFIG]))
         return env
@@ -249,7 +262,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
     def get_state(self) -> dict[str, Any]:
         """JupyterHub's state of the server, and the last choice and the seen directories, which outlive it."""
         state: dict[str, Any] = super().get_state()
-        state[_OWN] = {"last": self._last, "title": self._title, "seen": self._seen}
+        state[_OWN] = {"last": self._last, "title": self._title, "seen": self._seen, "salt": self._salt}
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -259,6 +272,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         self._last = own.get("last", "")
         self._title = own.get("title", "")
         self._seen = own.get("seen", [])
+        self._salt = own.get("salt", self._salt)
 
     def clear_state(self) -> None:
         """Forget the server, not the person's last choice."""

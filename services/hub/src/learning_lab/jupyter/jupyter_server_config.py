@@ -22,6 +22,10 @@ c.LabApp.extension_manager = "readonly"
 if (address := os.environ.get("LAB_JUPYTERLAB_URL")) and "JUPYTERLAB_DIR" not in os.environ:
     c.LabApp.override_static_url = address
 
+# A tab whose directory was closed offers what is not saved for download (tab.js), so it must find its documents.
+c.LabApp.expose_app_in_browser = True
+c.JupyterNotebookApp.expose_app_in_browser = True
+
 # What a kernel says is not for everybody on the machine: see kernel_sockets.py. Where there can be no private sockets
 # (a home on a file system without them, or with a very long path) it is encrypted instead, and kernels of languages
 # that cannot do that do not start. This file comes before a person's own; a site that wants plain TCP says
