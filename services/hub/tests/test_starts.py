@@ -443,6 +443,20 @@ class TestIsolation:
         assert workspaces[0] != workspaces[1]
 
 
+class TestTheEnd:
+    def test_a_stop_leaves_no_traceback_in_the_hubs_log(
+        self, lab: EmbeddedLab, person: Callable[[str], Person]
+    ) -> None:
+        before = lab.log.stat().st_size
+        alice = person("alice")
+        alice.start(directory="notebooks")
+        alice.wait_until_ready()
+        alice.stop()
+        with lab.log.open() as log:
+            log.seek(before)
+            assert "Traceback" not in log.read()
+
+
 class TestAudit:
     def test_every_decision_is_one_line(self, lab: EmbeddedLab, person: Callable[[str], Person]) -> None:
         alice = person("alice")
