@@ -143,7 +143,7 @@ def edits(url: str) -> list[Edit]:
 
     policy = '"Referrer-Policy": "same-origin",'
     described = 'values.get("description", "'
-    library = PROJECT / "libs/k8s_annotations/src/k8s_annotations/grants.py"
+    library = PROJECT / "libs/k8s_annotations/src/k8s_annotations/grants/parsing.py"
     page, menu = (lambda mark: shows(http, "/hub/login", mark)), (lambda mark: shows(bob, "/hub/spawn", mark))
     title, root = '<span class="lab-of', ":root {\n"
     return [

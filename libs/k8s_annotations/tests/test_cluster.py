@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-import k8s_annotations.cluster
+import k8s_annotations.cluster.reader
 from k8s_annotations import (
     AccessDenied,
     AnnotationError,
@@ -215,7 +215,7 @@ def test_a_token_that_comes_later_is_taken_later(server: Server, pod: Path) -> N
 def test_the_users_function_reads_the_kubeconfig_of_the_environment(
     server: Server, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(k8s_annotations.cluster, "_reader", None)
+    monkeypatch.setattr(k8s_annotations.cluster.reader, "_reader", None)
     monkeypatch.setenv("KUBECONFIG", str(config(tmp_path, server, authority, {"token": TOKEN})))
     assert get_namespace_annotations("alice")["learning-lab.dev/userid"] == "alice"
     with pytest.raises(NamespaceNotFound):

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from k8s_annotations import namespace_name
-from k8s_annotations.command import main
+from k8s_annotations.cli.main import main
 
 NAMESPACES = """\
 # the company

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from k8s_annotations import Entry, Grants, InvalidPath, canonical_path, clean, parse_grants
-from k8s_annotations.grants import _parse, merged
-from k8s_annotations.text import HIDDEN, escaped, name_key
+from k8s_annotations.grants.parsing import _parse, merged
+from k8s_annotations.untrusted_text import HIDDEN, escaped, name_key
 
 DIRS = "learning-lab.dev/notebook-dirs"
 LABEL = "dir.learning-lab.dev/"

@@ -41,7 +41,7 @@ def server(authority: Authority) -> Iterator[Server]:
 
 def test_the_package_imports_neither_the_client_nor_the_http_library() -> None:
     found = imported("import k8s_annotations")
-    assert "k8s_annotations.cluster" in found
+    assert "k8s_annotations.cluster.reader" in found
     assert not found & {"kubernetes", "urllib3", "requests", "oauthlib"}
 
 

@@ -20,7 +20,7 @@ from k8s_annotations import (
     NotConfigured,
     user_namespace,
 )
-from k8s_annotations.manifests import parse_manifests
+from k8s_annotations.manifests.reader import parse_manifests
 
 sys.path.insert(0, str(Path(__file__).parent))
 from apiserver import alice, namespace

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from k8s_annotations import Entry, Grants, parse_grants
-from k8s_annotations.text import name_key
+from k8s_annotations.untrusted_text import name_key
 from learning_lab.directories import Directory, NotGranted, check_real_path, resolve
 
 DIRS = "learning-lab.dev/notebook-dirs"

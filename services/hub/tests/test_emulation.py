@@ -23,7 +23,7 @@ import build
 import company
 from embedded import NAMESPACES
 from k8s_annotations import Entry, Grants, ManifestReader, parse_grants, user_namespace
-from k8s_annotations.command import main as k8s_annotations
+from k8s_annotations.cli.main import main as k8s_annotations
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
 

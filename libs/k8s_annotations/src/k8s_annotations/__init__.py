@@ -15,11 +15,11 @@ from .errors import (
     NamespaceNotFound,
     NotConfigured,
 )
-from .grants import Entry, Grants, clean, parse_grants
+from .grants import Entry, Grants, InvalidPath, canonical_path, fold, parse_grants
 from .manifests import ManifestReader
 from .names import namespace_name
-from .paths import InvalidPath, canonical_path, fold
-from .reader import PREFIX, Namespace, Reader, marking_problem, user_namespace
+from .namespaces import PREFIX, Namespace, Reader, marking_problem, user_namespace
+from .untrusted_text import clean
 
 __all__ = [
     "PREFIX",

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from k8s_annotations import Entry, Grants, InvalidPath, canonical_path, clean, fold
-from k8s_annotations.grants import LONGEST_TITLE
-from k8s_annotations.paths import is_at_or_below, is_segment
-from k8s_annotations.text import name_key
+from k8s_annotations.grants import LONGEST_TITLE, is_at_or_below, is_segment
+from k8s_annotations.untrusted_text import name_key
 
 _LONGEST_ECHO = 80  # characters of a refused text that are shown again
 _MOST_MEANT = 5  # names that are offered for an ambiguous one

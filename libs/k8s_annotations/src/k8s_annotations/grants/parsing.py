@@ -17,48 +17,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from .entries import LARGEST_ANNOTATION, MOST_ENTRIES, Item, NotAList, Notice, read_items
+from k8s_annotations.namespaces import PREFIX
+from k8s_annotations.untrusted_text import clean, escaped, name_key
+
+from .entry import LONGEST_TITLE, Entry
 from .entry_names import with_names
+from .items import LARGEST_ANNOTATION, MOST_ENTRIES, Item, NotAList, Notice, read_items
 from .paths import InvalidPath, canonical_path, is_at_or_below, is_segment
-from .reader import PREFIX
-from .text import clean as clean  # also imported from here
-from .text import escaped, name_key
 
-LONGEST_TITLE = 120  # characters
 LONGEST_DESCRIPTION = 500  # characters
 LONGEST_BAD_PATH = 200  # characters of it that are shown
 MOST_NOTICES = 10
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # YAML 1.1, type bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One directory of a list.
-
-    Attributes:
-        path: canonical; of an entry whose path is bad the text as written, shortened, with escapes.
-        name: what people type; unique in the list.
-        title: what people read.
-        description: one line, may be empty.
-        access: "ro" or "rw", as the list says.
-        default: preselected when nothing else is.
-        source: where it comes from.
-        line: 1-based line inside the annotation, None for a label or the default directory.
-        problem: None when it is usable, else one plain sentence why it is disabled.
-    """
-
-    path: str
-    name: str
-    title: str
-    description: str = ""
-    access: Literal["ro", "rw"] = "rw"
-    default: bool = False
-    source: Literal["annotation", "label", "setting"] = "annotation"
-    line: int | None = None
-    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from typing import Any
 
 import yaml
 
-from .plain_yaml import Loader
-from .text import escaped
+from k8s_annotations.plain_yaml import Loader
+from k8s_annotations.untrusted_text import escaped
 
 LARGEST_ANNOTATION = 16 * 1024  # bytes
 MOST_ENTRIES = 500

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import AccessDenied, ClusterUnavailable, NamespaceNotFound
-from .reader import Namespace
+from k8s_annotations.errors import AccessDenied, ClusterUnavailable, NamespaceNotFound
+from k8s_annotations.namespaces import Namespace
 
 THE_LIST = "the list of namespaces"
 

@@ -17,15 +17,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from .cluster import ClusterReader
-from .errors import AnnotationError
+from k8s_annotations.cluster import ClusterReader
+from k8s_annotations.errors import AnnotationError
+from k8s_annotations.grants import Entry, Grants, InvalidPath, canonical_path, fold
+from k8s_annotations.manifests import ManifestReader
+from k8s_annotations.namespaces import PREFIX, Reader, user_namespace
+from k8s_annotations.untrusted_text import escaped
+
 from .findings import check_manifests, check_namespaces
-from .grants import Entry, Grants
-from .manifests import ManifestReader
 from .output import formatted, table
-from .paths import InvalidPath, canonical_path, fold
-from .reader import PREFIX, Reader, user_namespace
-from .text import escaped
 from .users import Site, users
 
 NAME = "k8s-annotations"

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from k8s_annotations.errors import AnnotationError, NotConfigured
+from k8s_annotations.plain_yaml import DEEPEST, Loader, find_excess
+
 from .deadline import Pools
-from .errors import AnnotationError, NotConfigured
-from .plain_yaml import DEEPEST, Loader, find_excess
 
 LARGEST_KUBECONFIG = 2**20  # bytes
 

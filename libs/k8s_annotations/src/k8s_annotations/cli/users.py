@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .errors import InvalidUserId
-from .grants import Grants, parse_grants
-from .names import namespace_name
-from .reader import PREFIX, Namespace, marking_problem
+from k8s_annotations.errors import InvalidUserId
+from k8s_annotations.grants import Grants, parse_grants
+from k8s_annotations.names import namespace_name
+from k8s_annotations.namespaces import PREFIX, Namespace, marking_problem
 
 
 @dataclass(frozen=True, slots=True)

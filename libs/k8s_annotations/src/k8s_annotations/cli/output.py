@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from .text import escaped
+from k8s_annotations.untrusted_text import escaped
 
 LONGEST_CELL = 200  # characters of a line of a cell
 

@@ -25,9 +25,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from .answers import THE_LIST, read_answer, to_namespace
-from .errors import ClusterUnavailable, NamespaceNotFound, NotConfigured
-from .reader import PREFIX, Namespace, user_namespace
+from k8s_annotations.errors import ClusterUnavailable, NamespaceNotFound, NotConfigured
+from k8s_annotations.namespaces import PREFIX, Namespace, user_namespace
+
+from .responses import THE_LIST, read_answer, to_namespace
 
 if TYPE_CHECKING:
     from .credentials import Access

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from .plain_yaml import DEEPEST, Loader, find_excess
-from .reader import Namespace
+from k8s_annotations.namespaces import Namespace
+from k8s_annotations.plain_yaml import DEEPEST, Loader, find_excess
 
 _TEXT = "tag:yaml.org,2002:str"
 

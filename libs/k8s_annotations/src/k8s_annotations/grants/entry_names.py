@@ -14,14 +14,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from .entries import Notice
+from k8s_annotations.untrusted_text import clean, escaped, name_key
+
+from .entry import Entry
+from .items import Notice
 from .paths import LONGEST_PATH
-from .text import clean, escaped, name_key
-
-if TYPE_CHECKING:
-    from .grants import Entry
 
 LONGEST_NAME = 120  # characters of a written one
 LONGEST_DERIVED = 255  # characters; a segment of a path has no more

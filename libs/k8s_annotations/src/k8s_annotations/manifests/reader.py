@@ -20,10 +20,11 @@ from typing import Any
 
 import yaml
 
-from .errors import ClusterUnavailable, NamespaceNotFound, NotConfigured
-from .manifest_lines import located_namespaces
-from .plain_yaml import DEEPEST, Loader, find_excess
-from .reader import Namespace
+from k8s_annotations.errors import ClusterUnavailable, NamespaceNotFound, NotConfigured
+from k8s_annotations.namespaces import Namespace
+from k8s_annotations.plain_yaml import DEEPEST, Loader, find_excess
+
+from .lines import located_namespaces
 
 LARGEST_FILE = 64 * 2**20  # bytes: 10,000 namespaces with 6 KiB of annotations
 TICK = 100_000_000  # nanoseconds within which a file system may give two changes the same time

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .entries import Notice
-from .errors import AnnotationError
-from .manifest_lines import Located, NotManifests, located_namespaces
-from .manifests import parse_manifests
-from .reader import Namespace
+from k8s_annotations.errors import AnnotationError
+from k8s_annotations.grants import Notice
+from k8s_annotations.manifests import Located, NotManifests, located_namespaces, parse_manifests
+from k8s_annotations.namespaces import Namespace
+
 from .users import Site
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .text import CONTROL, HIDDEN
+from k8s_annotations.untrusted_text import CONTROL, HIDDEN
 
 LONGEST_PATH = 4096  # bytes
 LONGEST_SEGMENT = 255  # bytes

@@ -1,0 +1,7 @@
+"""Reading namespaces from a cluster: all of this library's network traffic is here."""
+
+from __future__ import annotations
+
+from .reader import ClusterReader, get_namespace_annotations, get_ns_annotations
+
+__all__ = ["ClusterReader", "get_namespace_annotations", "get_ns_annotations"]
