@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from embedded import PROJECT
+from image_updater import __main__ as image_update
 from lab_on_kind import LAB, Cluster, CommandFailed, wait_until
-from learning_lab import image_update
 
 POLICY = PROJECT / "k8s" / "components" / "image-update-guard" / "policy.yaml"
 ACCOUNT = f"system:serviceaccount:{LAB}:image-update"

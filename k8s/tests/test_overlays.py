@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from embedded import NAMESPACES, PROJECT
+from image_updater import __main__ as image_update
 from lab_on_kind import LAB, Cluster, CommandFailed
-from learning_lab import image_update
 from learning_lab.settings import LearningLab
 
 NOT_NAMESPACED = {
@@ -171,7 +171,7 @@ def test_every_option_that_the_manifest_sets_is_an_option(overlay: Any) -> None:
 def test_the_image_update_is_told_only_what_it_knows(overlay: Any) -> None:
     job = overlay.one("CronJob", "image-update")["spec"]
     [only] = job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    assert only["command"][-1] == image_update.__name__
+    assert only["command"][-1] == image_update.__package__
     for variable in only.get("env", []):
         assert f"    {variable['name']} " in (image_update.__doc__ or ""), variable["name"]
     assert job["concurrencyPolicy"] == "Forbid"

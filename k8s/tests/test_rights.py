@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from learning_lab import image_update
+from image_updater import __main__ as image_update
 
 # What root in a container may have: to become its users, to stop their processes, to audit, to bind
 # the ports that are reserved; to make their directories.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from image_updater.__main__ import PLANNED, UPDATED
 from learning_lab.update_notice import notice
 from rendered import ASYNC, variables
 
@@ -17,7 +18,7 @@ NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 class TestNotice:
     def folder(self, tmp_path: Path, **times: str) -> str:
         for name, text in times.items():
-            (tmp_path / f"{name}-at").write_text(text)
+            (tmp_path / {"planned": PLANNED, "updated": UPDATED}[name]).write_text(text)  # as the image updater does
         return str(tmp_path)
 
     def test_of_what_is_planned(self, tmp_path: Path) -> None:

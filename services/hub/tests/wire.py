@@ -10,7 +10,7 @@ from typing import Any
 
 from apiserver import Authority
 
-from learning_lab.registry import Image
+from image_updater.registry import Image
 
 OLD = "sha256:" + "a" * 64
 NEW = "sha256:" + "b" * 64

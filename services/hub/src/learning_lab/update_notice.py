@@ -1,6 +1,6 @@
 """What people read about an update of the lab: that one is coming, and that there was one.
 
-The image-update job (`image_update`) writes two times into a ConfigMap, which Kubernetes keeps as a folder of files in
+The image-update job (`image_updater`) writes two times into a ConfigMap, which Kubernetes keeps as a folder of files in
 the hub's container; `notice` makes a sentence of them. Whatever else is in the folder is no notice: a page is never
 the worse for it.
 """

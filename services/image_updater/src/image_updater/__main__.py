@@ -1,4 +1,4 @@
-"""Restart the lab when the tag of its image means another image in the registry: `python -m learning_lab.image_update`.
+"""Restart the lab when the tag of its image means another image in the registry: `python -m image_updater`.
 
 A CronJob runs it (k8s/base/image-update.yaml) with rights to the two Deployments, of the hub and of the proxy. It asks
 the registry for the digest of each tag and looks at what runs; where they differ it tells the people first, and at a
@@ -35,12 +35,12 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from .registry import DIGEST, Image, Registry, UpdateError, addresses, credentials
-from .update_notice import PLANNED
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 HUB, PROXY = "learning-lab", "proxy"
 DEPLOYMENTS = (HUB, PROXY)
-NOTICE = "update-notice"
+NOTICE = "update-notice"  # the ConfigMap, and its keys: learning_lab/update_notice.py reads them
+PLANNED, UPDATED = "planned-at", "updated-at"
 API_SECONDS = (5, 15)  # to connect, and between two pieces of an answer
 RESTARTED_FOR = "learning-lab.dev/restarted-for"
 
@@ -121,10 +121,9 @@ class Cluster:
         """What people are told."""
         return self._call("GET", f"/api/v1{self._in}/configmaps/{NOTICE}").get("data") or {}
 
-    def tell(self, **times: str | None) -> None:
-        """Change what people are told; None takes a part away. Underscores stand for the hyphens of the keys."""
-        data = {key.replace("_", "-"): value for key, value in times.items()}
-        self._call("PATCH", f"/api/v1{self._in}/configmaps/{NOTICE}", {"data": data})
+    def tell(self, times: Mapping[str, str | None]) -> None:
+        """Change what people are told, by key; None takes a part away."""
+        self._call("PATCH", f"/api/v1{self._in}/configmaps/{NOTICE}", {"data": dict(times)})
 
     def restart(self, name: str, why: str, now: datetime) -> None:
         """Let a Deployment make new pods, as `kubectl rollout restart` does."""
@@ -176,12 +175,12 @@ def update(cluster: Cluster, registry: Registry, notice: timedelta, now: datetim
     told = cluster.notice()
     decision = _follow(cluster, registry, HUB, _time(told.get(PLANNED, "")), now, notice)
     if decision.at:
-        cluster.tell(planned_at=decision.at.isoformat(timespec="seconds"))
+        cluster.tell({PLANNED: decision.at.isoformat(timespec="seconds")})
     elif decision.verb == "restart":
         # Told when it is true. The new pod is made when the old one has gone, so its first page has it.
-        cluster.tell(planned_at=None, updated_at=now.isoformat(timespec="seconds"))
+        cluster.tell({PLANNED: None, UPDATED: now.isoformat(timespec="seconds")})
     elif decision.verb == "rest" and PLANNED in told:
-        cluster.tell(planned_at=None)  # the tag went back meanwhile
+        cluster.tell({PLANNED: None})  # the tag went back meanwhile
     if decision.verb in {"announce", "wait"}:
         return [decision]  # images that were pushed together are replaced together
     return [decision, _follow(cluster, registry, PROXY, None, now, timedelta(0))]

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from learning_lab.image_update import Cluster, Decision, decide, target, update
-from learning_lab.registry import Registry, UpdateError
+from image_updater.__main__ import Cluster, Decision, decide, target, update
+from image_updater.registry import Registry, UpdateError
 from wire import HUB, MANIFEST, NEW, OLD, Wire
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
@@ -208,7 +208,7 @@ class TestUpdate:
             self.look(wire, cluster)
 
     def test_outside_of_a_pod_it_says_so(self) -> None:
-        command = [sys.executable, "-m", "learning_lab.image_update"]
+        command = [sys.executable, "-m", "image_updater"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("KUBERNETES_")}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1

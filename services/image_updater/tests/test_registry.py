@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from learning_lab.registry import Image, Registry, UpdateError, addresses, credentials
+from image_updater.registry import Image, Registry, UpdateError, addresses, credentials
 from wire import HUB, MANIFEST, NEW, OLD, Wire, secured
 
 
