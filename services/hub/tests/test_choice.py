@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from storage import ALICE, Storage
 
 from k8s_annotations import (
     AccessDenied,
@@ -20,11 +20,9 @@ from k8s_annotations import (
 )
 from learning_lab.choice import Chosen, look, read_grants, resolve_choice
 from learning_lab.namespaces import GrantsSource
-from learning_lab.probe import Account, Answer, Found, Prober
+from learning_lab.probe import Found
 from learning_lab.refusal import Refused
 from learning_lab.settings import LearningLab
-
-ALICE = Account(1001, 1001, (1001, 2000), "/home/alice", "/bin/sh")
 
 
 def grants(*items: str, roots: tuple[str, ...] = ("/s",)) -> Grants:
@@ -162,24 +160,6 @@ def test_a_path_may_be_as_long_as_the_system_lets_it() -> None:
 
 
 # What is there
-
-
-class Storage(Prober):
-    """Answers what the test says it has, and keeps what it was asked."""
-
-    def __init__(self, account: Account | None = ALICE, **found: Found) -> None:
-        self.account = account
-        self.found: dict[str, Found] = {"/s": Found("ok", "/s")}
-        self.make: list[str] = []
-
-    def has(self, path: str, state: Any = "ok", real: str = "", **more: Any) -> Storage:
-        self.found[path] = Found(state, (real or path) if state == "ok" else "", **more)
-        return self
-
-    async def look(self, userid: str, paths: Iterable[str], make: Iterable[str] = ()) -> Answer:
-        assert userid == "alice"
-        self.make = list(make)
-        return Answer(self.account, {path: self.found.get(path, Found("missing")) for path in paths})
 
 
 GENOMICS = "/s/shared/genomics"
