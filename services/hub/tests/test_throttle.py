@@ -92,6 +92,23 @@ def test_the_first_over_the_limit_always_has_its_place(now: float, pace: float) 
     assert Pace(pace, pace, 10, clock, lead=pace).take("alice") == pytest.approx(pace)
 
 
+def test_until_the_window_is_over_everything_is_slow(throttle: Throttle, clock: Clock) -> None:
+    for number in range(30):
+        fail(throttle, 10, f"u{number}")
+    for number in range(100):
+        fail(throttle, 1, "bob", address=f"198.51.100.{number}")
+    fail(throttle, 10)
+    clock.now += LIMITS.window - 0.5
+    assert throttle.decide(ALICE).slow
+    guess = guesser(throttle, "g")
+    assert [throttle.decide(guess).wait for _ in range(2)] == pytest.approx(
+        [LIMITS.address_pace, 2 * LIMITS.address_pace]
+    )
+    assert throttle.rank(Attempt("carol", "192.0.2.1")) == 2
+    bobs = Attempt("bob", "203.0.113.9")
+    assert [throttle.decide(bobs).wait for _ in range(2)] == pytest.approx([0, LIMITS.user_pace])
+
+
 @pytest.mark.parametrize("later", [0, 1, LIMITS.window])
 def test_after_the_window_nothing_is_slow(throttle: Throttle, clock: Clock, later: float) -> None:
     fail(throttle, 10)
@@ -289,7 +306,8 @@ class TestTables:
 
     def test_failures_count_no_further_than_the_limit_and_tell_when_one_is_over(self, clock: Clock) -> None:
         failures = Failures(3, 60.0, 10, clock)
-        for _ in range(5):
+        for number in range(5):
+            assert failures.retry_after("a") == (0 if number < 3 else 60 - 2)
             clock.now += 1
             failures.add("a")
         assert failures.count("a") == 3
