@@ -67,6 +67,35 @@ def test_a_name_a_path_and_a_folder_below_either_are_found() -> None:
     assert resolve("/s/shared/genomics/week1", found) == Directory("/s/shared/genomics/week1", entry, "week1")
 
 
+def test_a_directory_is_called_as_people_type_it_and_as_they_read_it() -> None:
+    found = grants({"path": "/s/shared/genomics", "title": "Genomics course"})
+    itself, folder = resolve("genomics", found), resolve("genomics/week1/day2", found)
+    assert (itself.name, itself.title) == ("genomics", "Genomics course")
+    assert (folder.name, folder.title) == ("genomics/week1/day2", "Genomics course / week1/day2")
+
+
+@pytest.mark.parametrize(
+    ("choice", "path"),
+    [
+        pytest.param("/s/a/x ", "/s/a/x ", id="a folder whose name ends in a space"),
+        pytest.param("/s/a/x  ", "/s/a/x  ", id="two spaces are another folder"),
+        pytest.param(" /s/a/x ", "/s/a/x", id="spaces around a path"),
+        pytest.param("/s/b ", "/s/b", id="a space after what is in the list only without it"),
+        pytest.param(" b ", "/s/b", id="spaces around a name"),
+        pytest.param("b/x ", "/s/b/x", id="a space after a folder below a name"),
+    ],
+)
+def test_spaces_count_only_where_the_list_has_the_path_with_them(choice: str, path: str) -> None:
+    assert resolve(choice, grants("/s/a", "/s/b")).path == path
+
+
+def test_a_folder_that_one_entry_is_called_otherwise_for_is_not_guessed_at() -> None:
+    found = grants({"path": "/s/shared/climate", "name": "weather", "title": "Weather"})
+    with pytest.raises(NotGranted) as refused:
+        resolve("climate", found)
+    assert refused.value.kind == "unknown"
+
+
 def test_the_longest_entry_is_the_one_that_grants() -> None:
     found = grants("/s/a", {"path": "/s/a/b", "access": "ro"})
     assert resolve("/s/a/x", found).entry.path == "/s/a"
@@ -198,6 +227,7 @@ def test_a_link_may_lead_to(real: str) -> None:
         pytest.param("/home/alice", id="the home directory outside the roots"),
         pytest.param("/s/alice/../bob", id="a path that goes up"),
         pytest.param("/s/alice//x", id="a path that is not canonical"),
+        pytest.param("/s/alice/x/", id="a path with a slash at its end"),
         pytest.param("s/alice/x", id="a path without its slash"),
         pytest.param("", id="nothing"),
         pytest.param("/s/alice/\x00", id="a NUL"),
