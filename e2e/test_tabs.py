@@ -116,6 +116,8 @@ def open_in_another_tab(alice: Visitor, name: str, title: str) -> Visitor:
 def edit_notebook(page: Page) -> None:
     """Write into the first cell of the survival curves, and leave it unsaved."""
     page.goto("/user/alice/lab/tree/survival-curves.ipynb")
+    # A kernel that is still starting when its server is stopped is a question of JupyterLab's, and true.
+    expect(page.locator("#jp-main-statusbar").get_by_text("| Idle")).to_be_visible(timeout=60_000)
     editor = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
     editor.click(timeout=60_000)
     page.keyboard.press("Control+Home")
