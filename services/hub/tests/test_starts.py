@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from embedded import EmbeddedLab
@@ -431,6 +432,35 @@ class TestIsolation:
         assert "CONFIGPROXY_AUTH_TOKEN" not in environment
         assert not [name for name in environment if name.startswith("LEARNING_LAB_")]
         assert environment["HOME"] == "/home/alice"
+
+    def test_a_token_taken_from_a_server_opens_that_server_and_nothing_of_the_hubs(
+        self, lab: EmbeddedLab, person: Callable[[str], Person]
+    ) -> None:
+        alice, bob = person("alice"), person("bob")
+        for each in (alice, bob):
+            each.start(directory="notebooks")
+            each.wait_until_ready()
+        token = {"Authorization": f"token {environment_of(alice)['JUPYTERHUB_API_TOKEN']}"}
+
+        def ask(method: str, path: str, **json: Any) -> int:
+            return httpx.request(method, f"{lab.url}{path}", headers=token, json=json or None).status_code
+
+        assert ask("GET", "/user/alice/api/status") == 200
+        assert ask("GET", "/hub/api/user") == 200, "whose it is"
+        assert ask("GET", "/user/bob/api/status") in {302, 403}
+        refused = [
+            ("GET", "/hub/api/users"),
+            ("GET", "/hub/api/users/bob"),
+            ("GET", "/hub/api/proxy"),
+            ("GET", "/hub/api/users/alice/tokens"),
+            ("POST", "/hub/api/users/alice/tokens"),
+            ("POST", "/hub/api/users/alice/servers/second"),
+            ("DELETE", "/hub/api/users/alice/server"),
+            ("DELETE", "/hub/api/users/bob/server"),
+            ("POST", "/hub/api/shutdown"),
+        ]
+        assert {ask(*each) for each in refused} <= {403, 404}
+        assert ask("POST", "/hub/api/users/bob/activity", last_activity="2026-01-01T00:00:00Z") in {403, 404}
 
     def test_two_directories_have_two_lab_workspaces(self, person: Callable[[str], Person]) -> None:
         alice = person("alice")

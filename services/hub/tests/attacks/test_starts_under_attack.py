@@ -109,7 +109,7 @@ def test_nobody_else_listens_where_a_server_is_to_be(
     assert outcome.got == []
     assert outcome.tried > 0
     # Its end: until the proxy has no route to it, the port is still the hub's.
-    with meanwhile(attack, "take_ports", ports=sorted(new), seconds=4, listen_only=True) as outcomes:
+    with meanwhile(attack, "take_ports", ports=[], harmless=sorted(new), seconds=4) as outcomes:
         os.kill(pid_of(target, "bob"), signal.SIGKILL)
         assert bob.http.get("/user/bob/api/status").status_code >= 400
         time.sleep(1)
