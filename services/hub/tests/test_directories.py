@@ -83,6 +83,7 @@ def test_a_directory_is_called_as_people_type_it_and_as_they_read_it() -> None:
         pytest.param("/s/b ", "/s/b", id="a space after what is in the list only without it"),
         pytest.param(" b ", "/s/b", id="spaces around a name"),
         pytest.param("b/x ", "/s/b/x", id="a space after a folder below a name"),
+        pytest.param("b / x / y", "/s/b/x / y", id="only the first slash with spaces is a card's"),
     ],
 )
 def test_spaces_count_only_where_the_list_has_the_path_with_them(choice: str, path: str) -> None:
@@ -135,6 +136,12 @@ def test_a_folder_that_two_entries_are_called_is_asked_for_by_its_names() -> Non
     assert resolve("shared/climate/2026", found).path == "/s/shared/climate/2026"
 
 
+def test_no_more_than_five_names_are_asked_for() -> None:
+    found = grants(*(f"/s/{owner}/climate" for owner in "abcdef"))
+    with pytest.raises(NotGranted, match=r"Say which one: a/climate, b/climate, c/climate, d/climate, e/climate\.$"):
+        resolve("climate", found)
+
+
 def test_a_title_that_two_cards_have_is_asked_for_by_their_names() -> None:
     found = grants(
         {"path": "/s/shared/bio", "title": "Course"},
@@ -172,9 +179,11 @@ def test_a_refusal_says_what_was_typed_shortened_and_what_to_do() -> None:
         resolve("chemistry", found)
     assert str(refused.value) == ('"chemistry" is not one of your directories.')
     assert refused.value.names == ("notebooks",)
-    with pytest.raises(NotGranted) as refused:
-        resolve("x" * 3000, found)
-    assert len(str(refused.value)) < 200
+    for typed, shown in (("x" * 80, "x" * 80), ("x" * 81, "x" * 79 + "\u2026"), ("x" * 3000, "x" * 79 + "\u2026")):
+        with pytest.raises(NotGranted) as refused:
+            resolve(typed, found)
+        assert shown in str(refused.value)
+        assert len(str(refused.value)) < 200
 
 
 def test_what_exists_and_what_does_not_is_refused_in_the_same_words() -> None:
