@@ -118,6 +118,22 @@ def test_a_bad_entry_of_the_same_directory_does_not_hide_the_good_one() -> None:
     assert resolve("a", found).path == resolve("/s/a", found).path == "/s/a"
 
 
+def test_the_name_of_a_bad_entry_is_not_one_of_the_good_entry_of_the_same_directory() -> None:
+    found = grants({"path": "/s/a", "name": "old", "access": "none"}, "/s/a")
+    with pytest.raises(NotGranted) as refused:
+        resolve("old", found)
+    assert refused.value.kind == "disabled"
+
+
+@pytest.mark.parametrize("choice", [".", "./", "./.", ".//."])
+def test_a_title_of_slashes_is_no_name_for_nothing(choice: str) -> None:
+    found = grants({"path": "/s/a", "title": "/"})
+    assert found.usable[0].title == "/"
+    with pytest.raises(NotGranted) as refused:
+        resolve(choice, found)
+    assert refused.value.kind == "unknown"
+
+
 def test_the_exact_name_counts_before_one_in_other_letters() -> None:
     upper = Entry(path="/s/1", name="Lab", title="")
     lower = Entry(path="/s/2", name="lab", title="")
