@@ -10,11 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
+import traitlets
 from prometheus_client import REGISTRY
 from storage import Storage
 from tornado import httputil
-from traitlets import HasTraits
 
 from learning_lab.lab import JUPYTER_CONFIG, Lab
 from learning_lab.menu import Asked
@@ -38,8 +39,12 @@ metadata:
 NOTEBOOKS, THESIS, CLOSED = "/s/alice/notebooks", "/s/alice/thesis", "/s/alice/closed"
 
 
-class JupyterHubsPart(HasTraits):
+class JupyterHubsPart(traitlets.HasTraits):
     """What the mixin finds below it: JupyterHub's spawner, as far as it is touched."""
+
+    options_form = traitlets.Any()
+    options_from_form = traitlets.Any()
+    apply_user_options = traitlets.Any()
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +55,8 @@ class JupyterHubsPart(HasTraits):
         self.log = logging.getLogger("hub")
         self.user_options: dict[str, Any] = {}
         self.orm_spawner = SimpleNamespace(user_options={})
-        self.user = SimpleNamespace(name="alice", spawners={"": self})
+        self.hub: Any = None
+        self.user: Any = SimpleNamespace(name="alice", spawners={"": self})
         self.given: dict[str, str] = {"PATH": "/bin"}
         self.cleared = False
         self.loaded: dict[str, Any] = {}
@@ -154,7 +160,8 @@ def test_a_link_starts_nothing() -> None:
 
 async def test_a_choice_is_checked_remembered_and_told(spawner: Spawner, audited: Callable[[], dict[str, Any]]) -> None:
     before = checked("allowed")
-    await spawner._apply_choice({"directory": "Thesis"})
+    assert (spawner.last_path, spawner.last_title) == ("", "")
+    await spawner.apply_user_options(spawner, {"directory": "Thesis"})
     chosen = spawner.require_choice()
     assert chosen.directory.path == chosen.real == THESIS
     assert spawner.user_options == spawner.orm_spawner.user_options == {"directory": THESIS}
@@ -171,7 +178,7 @@ async def test_a_choice_is_checked_remembered_and_told(spawner: Spawner, audited
 
 
 async def test_a_refused_choice_leaves_what_was_remembered_and_nothing_to_start(
-    spawner: Spawner, audited: Callable[[], dict[str, Any]]
+    spawner: Spawner, audited: Callable[[], dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     await spawner._apply_choice({"directory": "notebooks"})
     before = checked("400")
@@ -186,6 +193,7 @@ async def test_a_refused_choice_leaves_what_was_remembered_and_nothing_to_start(
     line = audited()
     assert (line["asked"], line["path"], line["allowed"]) == ("/s/bob", None, False)
     assert "is not one of your directories" in line["reason"]
+    assert "Refused to start for user 'alice': \"/s/bob\" is not one" in caplog.text
 
 
 async def test_a_first_choice_that_is_refused_is_forgotten_everywhere(spawner: Spawner) -> None:
@@ -325,6 +333,7 @@ async def test_the_menu_shows_the_list_as_it_is_now(spawner: Spawner, storage: S
     menu = await spawner.menu(Asked())
     assert [card.path for card in menu.cards] == [NOTEBOOKS, THESIS, CLOSED]
     assert storage.shown == {NOTEBOOKS, THESIS}, "what is closed is not looked at"
+    assert (menu.error, menu.typed) == (None, "")
     assert not [card for card in menu.cards if card.new]
 
 
@@ -353,6 +362,28 @@ async def test_a_list_that_cannot_be_read_is_the_last_known_one_with_a_notice(sp
     assert menu.stale
     assert any("last known" in notice for notice in menu.notices)
     assert [card.path for card in menu.cards] == [NOTEBOOKS, THESIS, CLOSED]
+
+
+def shown_by(spawner: Spawner) -> None:
+    """Have a template that says what the menu was asked with."""
+    text = "{{ menu.typed }}|{{ menu.asked.preselect }}|{{ menu.asked.straight_in }}|{{ lab_title }}|{{ base_url }}"
+    environment = jinja2.Environment(loader=jinja2.DictLoader({"menu.html": text}), autoescape=True)
+    spawner.user.settings = {"jinja2_env_sync": environment}
+    spawner.hub = SimpleNamespace(base_url="/base/hub/")
+    spawner.handler = a_visit()
+
+
+async def test_jupyterhubs_page_shows_a_plain_visit_its_menu(spawner: Spawner) -> None:
+    shown_by(spawner)
+    assert await spawner.options_form(spawner) == "||True|Learning Lab|/base/hub/"
+
+
+async def test_jupyterhubs_page_shows_what_was_just_posted_to_it(spawner: Spawner) -> None:
+    shown_by(spawner)
+    assert spawner.options_from_form({"typed": ["<b>"]}) == {"directory": "<b>"}
+    assert await spawner.options_form(spawner) == "&lt;b&gt;||False|Learning Lab|/base/hub/"
+    asked = await spawner.render_menu(Asked(preselect="thesis"))
+    assert asked == f"|{THESIS}|False|Learning Lab|/base/hub/", "a page of ours says itself what it was asked"
 
 
 @pytest.mark.parametrize("active", [True, False])
