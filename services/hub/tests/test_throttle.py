@@ -211,12 +211,14 @@ def test_attempts_sent_at_the_same_time_do_not_get_past_the_limit(throttle: Thro
     fail(throttle, 7)
     assert [throttle.turn(ALICE) for _ in range(4)] == [Turn.GO, Turn.GO, Turn.GO, Turn.LATER]
     throttle.failed(ALICE)
+    assert throttle.turn(ALICE) is Turn.LATER, "while one failure counts twice too"
     throttle.finished(ALICE)
     assert throttle.turn(ALICE) is Turn.LATER
     for _ in range(2):
         throttle.failed(ALICE)
         throttle.finished(ALICE)
     assert throttle.turn(ALICE) is Turn.NEVER
+    assert not throttle._running, "nothing is kept of who is not being checked"
 
 
 @pytest.mark.parametrize(
