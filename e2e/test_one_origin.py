@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from embedded import EmbeddedLab
 from hostile_server import HostileServer
+from lab_on_kind import Cluster
 from visitor import PASSWORDS, Visitor
 
 pytestmark = pytest.mark.timeout(300)
@@ -83,9 +83,9 @@ ATTACKS = {
 
 
 @pytest.fixture
-def evil(visitor: Callable[..., Visitor], embedded: EmbeddedLab) -> Iterator[Visitor]:
+def evil(visitor: Callable[..., Visitor], whole_cluster: Cluster | None) -> Iterator[Visitor]:
     """Alice, whose hostile server runs."""
-    with HostileServer("alice"):
+    with HostileServer("alice", whole_cluster):
         alice = visitor("alice")
         alice.choose("Thesis")
         alice.start()
