@@ -19,7 +19,7 @@ from traitlets.config import Config
 
 from k8s_annotations import AnnotationError
 
-from . import hub_server, origins
+from . import addresses, hub_server, origins
 from .forwarded import TrustedProxies
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
@@ -66,12 +66,18 @@ def configure(c: Config) -> None:
     if _starts_processes(c.JupyterHub.spawner_class):
         _keep_warm(c)
     _default(c.JupyterHub, "allow_named_servers", settings.open_beside)
+    if settings.addresses_of_people:
+        _default(c.JupyterHub, "subdomain_host", settings.address)
+        _default(c.JupyterHub, "subdomain_hook", addresses.host_of)
+    elif settings.address:
+        base = str(c.JupyterHub.get("base_url", "/")).strip("/")
+        _default(c.JupyterHub, "public_url", f"{settings.address}/{base}/" if base else f"{settings.address}/")
     # A bad directory is a person's problem and must never count towards stopping the hub.
     _default(c.Spawner, "consecutive_failure_limit", 0)
     c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), str(Path(__file__).with_name("templates"))]
     c.JupyterHub.extra_handlers = [*_listed(c.JupyterHub, "extra_handlers"), *HANDLERS]
     tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))
-    tornado_settings["headers"] = _headers() | dict(tornado_settings.get("headers", {}))
+    tornado_settings["headers"] = _headers(settings) | dict(tornado_settings.get("headers", {}))
     tornado_settings["transforms"] = [origins.Severed, *tornado_settings.get("transforms", [])]
     # The pages have the token in them; a script of another page may read a cookie, but not the page.
     tornado_settings["xsrf_cookie_kwargs"] = {"httponly": True} | dict(tornado_settings.get("xsrf_cookie_kwargs", {}))
@@ -148,9 +154,13 @@ def _listed(section: Config, name: str) -> list[Any]:
     return list(section[name]) if name in section else []
 
 
-def _headers() -> dict[str, str]:
+def _headers(settings: LearningLab) -> dict[str, str]:
+    policy = CONTENT_SECURITY_POLICY
+    if settings.addresses_of_people:
+        # Browsers ask it of where a form's answer leads on to as well: a log-in or a start ends at the person's server.
+        policy = policy.replace("form-action 'self'", f"form-action 'self' {addresses.of_everybody(settings.address)}")
     return {
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
         "Cross-Origin-Opener-Policy": "same-origin",

@@ -9,8 +9,10 @@ Where all people's servers have the hub's own address, a browser takes their pag
   cookie that scripts cannot read;
 - a window of the hub's is severed from whoever opened it, whatever is shown in it, and nothing of it stays in the
   browser's cache, which scripts of the same address may read;
-- each browser carries a mark of whose it is, with which the proxy leads only its owner to a server
-  (`services/proxy/one_origin.js`).
+- a page that is opened at another address than the lab's leads to it: to 127.0.0.1, or to a person's own address, where
+  the hub answers for a server that does not run;
+- where people have no addresses of their own, each browser carries a mark of whose it is, with which the proxy leads
+  only its owner to a server (`services/proxy/one_origin.js`).
 """
 
 from __future__ import annotations
@@ -109,12 +111,26 @@ def _guarded(prepare: Any) -> Any:
             handler.set_status(424 if lost else 403)
             handler.set_header("Content-Type", "application/json" if lost else "text/plain; charset=utf-8")
             raise web.Finish(NOT_HERE if lost else NOT_FOR_SCRIPTS)
+        if not exempt and not isinstance(handler, APIHandler):
+            _lead_to_the_address(handler)
         await prepare(handler)
         if not handler.subdomain_host and not exempt and not isinstance(handler, APIHandler):
             _mark_owner(handler)
 
     guarded.of_learning_lab = True  # type: ignore[attr-defined]
     return guarded
+
+
+def _lead_to_the_address(handler: Any) -> None:
+    """Answer a page that was opened at another address than the lab's."""
+    public = handler.settings.get("public_url")
+    if not public or handler.request.host_name.lower() == public.hostname:
+        return
+    if handler.request.method not in {"GET", "HEAD"}:
+        handler.set_status(421)
+        raise web.Finish(f"The lab is at {public.geturl()}\n")
+    handler.redirect(f"{public.scheme}://{public.netloc}{handler.request.uri}")
+    raise web.Finish
 
 
 def _mark_owner(handler: Any) -> None:
