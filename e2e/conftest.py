@@ -118,7 +118,7 @@ def whole_cluster(base_url: str, embedded: EmbeddedLab | None) -> Cluster | None
     cluster.put_back()
     for userid in PASSWORDS:
         # A run that was killed may have left servers running.
-        person = Person(cast(EmbeddedLab, SimpleNamespace(url=base_url, tail=cluster.log)), userid)
+        person = Person(cast(EmbeddedLab, SimpleNamespace(address=base_url, tail=cluster.log)), userid)
         person.log_in()
         person.stop()
     return cluster

@@ -87,7 +87,7 @@ class PodTarget:
         return self.cluster.in_hub(PYTHON, "-I", "-c", AS_PERSON, userid, argument, text=program, seconds=seconds)
 
     def person(self, userid: str) -> Person:
-        return _logged_in(Person(cast(EmbeddedLab, SimpleNamespace(url=self.url, tail=self.cluster.log)), userid))
+        return _logged_in(Person(cast(EmbeddedLab, SimpleNamespace(address=self.url, tail=self.cluster.log)), userid))
 
 
 def _logged_in(person: Person) -> Person:
