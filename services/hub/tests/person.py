@@ -37,9 +37,7 @@ class Person:
     def __init__(self, lab: EmbeddedLab, userid: str) -> None:
         self.lab = lab
         self.userid = userid
-        self.http = httpx.Client(
-            base_url=lab.address, transport=AsBrowsersFindIt(), follow_redirects=True, timeout=30
-        )
+        self.http = httpx.Client(base_url=lab.address, transport=AsBrowsersFindIt(), follow_redirects=True, timeout=30)
 
     def xsrf(self) -> str:
         return self.http.cookies.get("_xsrf", path="/hub/") or ""

@@ -25,6 +25,8 @@ def is_address(text: str) -> bool:
         host, _port = parts.hostname or "", parts.port
         if parts.scheme not in {"http", "https"} or text != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
             return False
+        if parts.netloc != parts.netloc.lower():
+            return False
         return bool(_HOST.fullmatch(host)) or bool(ipaddress.ip_address(host))
     except ValueError:
         return False
