@@ -197,9 +197,9 @@ class Cluster:
         text = self.kubectl("kustomize", str(PROJECT / "k8s" / "overlays" / "local"))
         return [document for document in yaml.safe_load_all(text) if document]
 
-    def log(self) -> str:
+    def log(self, lines: int = 20) -> str:
         """The end of the hub's log."""
-        return self.kubectl("logs", "-n", LAB, DEPLOYMENT, "-c", "hub", "--tail=20", check=False)
+        return self.kubectl("logs", "-n", LAB, DEPLOYMENT, "-c", "hub", f"--tail={lines}", check=False)
 
     def report(self) -> str:
         """What the reader of a failure wants to see: pods, events, the pod's description, and the logs."""

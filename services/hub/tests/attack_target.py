@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Protocol, cast
 
 from embedded import EmbeddedLab
 from lab_on_kind import PYTHON, Cluster
 from person import Person
+
+AUDIT_LOG = "/srv/learning-lab/audit.jsonl"  # in the hub's container, by the lab's default
 
 # Becomes the person as a log-in would, and then is the program that comes on standard input.
 AS_PERSON = """
@@ -58,6 +61,12 @@ class Target(Protocol):
     def person(self, userid: str) -> Person:
         """A person who is logged in."""
 
+    def hub_writes_to(self) -> list[str]:
+        """What the hub writes to, as paths and as /proc shows them: its output and its audit log."""
+
+    def hub_wrote(self) -> str:
+        """The text of these."""
+
 
 class EmbeddedTarget:
     cluster = None
@@ -75,6 +84,12 @@ class EmbeddedTarget:
     def person(self, userid: str) -> Person:
         return _logged_in(Person(self.embedded, userid))
 
+    def hub_writes_to(self) -> list[str]:
+        return [str(self.embedded.log), str(self.embedded.directory / "audit.jsonl")]
+
+    def hub_wrote(self) -> str:
+        return "".join(Path(each).read_text() for each in self.hub_writes_to())
+
 
 class PodTarget:
     embedded = None
@@ -88,6 +103,13 @@ class PodTarget:
 
     def person(self, userid: str) -> Person:
         return _logged_in(Person(cast(EmbeddedLab, SimpleNamespace(address=self.url, tail=self.cluster.log)), userid))
+
+    def hub_writes_to(self) -> list[str]:
+        open_files = ["/proc/1/fd/1", "/proc/1/fd/2"]
+        return [AUDIT_LOG, *open_files, *self.cluster.in_hub("readlink", *open_files).split()]
+
+    def hub_wrote(self) -> str:
+        return self.cluster.in_hub("cat", AUDIT_LOG) + self.cluster.log(lines=1000)
 
 
 def _logged_in(person: Person) -> Person:

@@ -210,9 +210,9 @@ def executed() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("userid", LAB_USERS)
-def test_everybody_has_three_notebooks_of_their_own_or_more(userid: str) -> None:
+def test_everybody_has_three_notebooks_in_their_notebooks_and_some_elsewhere(userid: str) -> None:
     found = list(Path("/s", userid).glob("*/*.ipynb"))
-    assert len(found) >= 3
+    assert sum(path.parent == Path("/s", userid, "notebooks") for path in found) == 3
     assert len({path.parent for path in found}) >= 2
     assert {path.owner() for path in found} == {userid}
 

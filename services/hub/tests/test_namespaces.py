@@ -55,6 +55,14 @@ def source(reader: Faulty) -> Iterator[GrantsSource]:
     source.close()
 
 
+async def test_a_read_that_hangs_does_not_keep_the_hub_from_ending(source: GrantsSource, reader: Faulty) -> None:
+    reader.seconds = 2
+    with pytest.raises(ClusterUnavailable):
+        await source.fresh("alice")
+    (hanging,) = reader.threads
+    assert [thread.daemon for thread in threading.enumerate() if thread.ident == hanging] == [True]
+
+
 async def test_a_read_runs_in_a_thread_of_its_own(source: GrantsSource, reader: Faulty) -> None:
     await source.fresh("alice")
     assert threading.get_ident() not in reader.threads

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from embedded import EmbeddedLab
@@ -432,6 +433,35 @@ class TestIsolation:
         assert not [name for name in environment if name.startswith("LEARNING_LAB_")]
         assert environment["HOME"] == "/home/alice"
 
+    def test_a_token_taken_from_a_server_opens_that_server_and_nothing_of_the_hubs(
+        self, lab: EmbeddedLab, person: Callable[[str], Person]
+    ) -> None:
+        alice, bob = person("alice"), person("bob")
+        for each in (alice, bob):
+            each.start(directory="notebooks")
+            each.wait_until_ready()
+        token = {"Authorization": f"token {environment_of(alice)['JUPYTERHUB_API_TOKEN']}"}
+
+        def ask(method: str, path: str, **json: Any) -> int:
+            return httpx.request(method, f"{lab.url}{path}", headers=token, json=json or None).status_code
+
+        assert ask("GET", "/user/alice/api/status") == 200
+        assert ask("GET", "/hub/api/user") == 200, "whose it is"
+        assert ask("GET", "/user/bob/api/status") in {302, 403}
+        refused = [
+            ("GET", "/hub/api/users"),
+            ("GET", "/hub/api/users/bob"),
+            ("GET", "/hub/api/proxy"),
+            ("GET", "/hub/api/users/alice/tokens"),
+            ("POST", "/hub/api/users/alice/tokens"),
+            ("POST", "/hub/api/users/alice/servers/second"),
+            ("DELETE", "/hub/api/users/alice/server"),
+            ("DELETE", "/hub/api/users/bob/server"),
+            ("POST", "/hub/api/shutdown"),
+        ]
+        assert {ask(*each) for each in refused} <= {403, 404}
+        assert ask("POST", "/hub/api/users/bob/activity", last_activity="2026-01-01T00:00:00Z") in {403, 404}
+
     def test_two_directories_have_two_lab_workspaces(self, person: Callable[[str], Person]) -> None:
         alice = person("alice")
         workspaces = []
@@ -441,6 +471,20 @@ class TestIsolation:
             workspaces.append(environment_of(alice)["JUPYTERLAB_WORKSPACES_DIR"])
             alice.stop()
         assert workspaces[0] != workspaces[1]
+
+
+class TestTheEnd:
+    def test_a_stop_leaves_no_traceback_in_the_hubs_log(
+        self, lab: EmbeddedLab, person: Callable[[str], Person]
+    ) -> None:
+        before = lab.log.stat().st_size
+        alice = person("alice")
+        alice.start(directory="notebooks")
+        alice.wait_until_ready()
+        alice.stop()
+        with lab.log.open() as log:
+            log.seek(before)
+            assert "Traceback" not in log.read()
 
 
 class TestAudit:

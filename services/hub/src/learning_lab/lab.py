@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from pathlib import Path
 from typing import ClassVar
@@ -49,4 +50,10 @@ class Lab:
         """The lab of this process, made at the first call from `LearningLab.instance()`."""
         if cls._instance is None:
             cls._instance = cls(LearningLab.instance(), logging.getLogger(traitlets.log.get_logger().name))
+            atexit.register(cls._instance.close)
         return cls._instance
+
+    def close(self) -> None:
+        """Write out what is decided, and let go of connections. The parents of servers end by themselves."""
+        self.audit.close()
+        self.grants.close()

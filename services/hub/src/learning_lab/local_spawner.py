@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub.spawner import LocalProcessSpawner
+from jupyterhub.utils import maybe_future
 from traitlets import Int, List, TraitError, default, validate
 
 from . import lab_static, server_parent
@@ -238,7 +239,7 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
     async def run_post_stop_hook(self) -> None:
         """JupyterHub calls it when the server has ended and the proxy has no route to it any more."""
         self._let_socket_go()
-        await super().run_post_stop_hook()
+        await maybe_future(super().run_post_stop_hook())  # what the site's hook returns
 
     def _let_socket_go(self) -> None:
         if self._socket is not None:

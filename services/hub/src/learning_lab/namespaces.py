@@ -3,7 +3,8 @@
 Rules kept here:
 - a start asks `GrantsSource.fresh`: a new read, or an error and so no start (fail closed);
 - the menu asks `GrantsSource.for_display`: a new read, else the last known list with a sentence that says so;
-- reads run in threads of their own, so a cluster that hangs never holds up the event loop or other executors.
+- reads run in threads of their own, so a cluster that hangs never holds up the event loop, other threads, or the
+  hub's end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from k8s_annotations import (
 )
 
 from .settings import LearningLab
+from .threads import DaemonThreads, Places, in_thread
 
 READ_SECONDS = Histogram(
     "learning_lab_namespace_read_seconds",
@@ -88,7 +89,8 @@ class GrantsSource:
         self._reader = reader
         self._settings = settings
         self._log = log
-        self._threads = ThreadPoolExecutor(settings.read_threads, thread_name_prefix="namespace-read")
+        self._threads = DaemonThreads()
+        self._places = Places(settings.read_threads)
         self._last_known: OrderedDict[str, Grants] = OrderedDict()
 
     async def fresh(self, userid: str) -> Grants:
@@ -108,8 +110,8 @@ class GrantsSource:
         outcome = "ok"
         try:
             # The reader keeps its own deadline; a second more covers one that does not (a file on a dead mount).
-            grants = await asyncio.wait_for(
-                loop.run_in_executor(self._threads, self._read, userid), self._settings.read_deadline + 1
+            grants = await self._places.call(
+                lambda: in_thread(self._threads, self._read, userid), self._settings.read_deadline + 1
             )
         except TimeoutError:
             outcome = "timeout"
@@ -174,6 +176,5 @@ class GrantsSource:
         )
 
     def close(self) -> None:
-        """Let go of threads and connections."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Let go of connections."""
         self._reader.close()

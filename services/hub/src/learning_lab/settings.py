@@ -18,6 +18,7 @@ from traitlets import Bool, Enum, Float, Int, List, TraitError, Unicode
 from traitlets.config import SingletonConfigurable
 
 from .addresses import is_address
+from .audit import open_file
 from .forwarded import TrustedProxies
 
 ENVIRONMENT_PREFIX = "LEARNING_LAB_"
@@ -106,9 +107,11 @@ class LearningLab(SingletonConfigurable):
     ).tag(config=True)
 
     audit_log = Unicode(
-        "",
+        "audit.jsonl",
         help="""The file to which every decision is appended, one JSON object a line: who asked for what, what it was
-        resolved to, whether it was allowed and why not. Empty: the lines go to the hub's log.""",
+        resolved to, whether it was allowed and why not. A relative path is below the hub's working directory, where
+        JupyterHub keeps its database too. The file is the hub's alone; at 32 MiB it becomes `<file>.1`, and seven such
+        files are kept. Empty: the lines go to the hub's log.""",
     ).tag(config=True)
 
     home_directory = Unicode(
@@ -237,8 +240,7 @@ class LearningLab(SingletonConfigurable):
         if not self.audit_log:
             return
         try:
-            # 0600: the lines tell who works on what.
-            os.close(os.open(self.audit_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
+            os.close(open_file(self.audit_log))
         except OSError as error:
             raise SettingError(
                 f"c.LearningLab.audit_log is {self.audit_log!r}: it cannot be written ({error.strerror})"

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class DaemonThreads(concurrent.futures.Executor):
-    """A free thread for each call, a new one when none is free. Who submits bounds their number.
+    """A free thread for each call, a new one when none is free. Callers must limit concurrency (`Places`).
 
     *Notes*: threads are kept, because `Thread.start` waits for the new thread: measured, 2 ms of a busy event loop.
     """

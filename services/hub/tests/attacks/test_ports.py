@@ -67,7 +67,7 @@ def test_nobody_gets_a_port_of_the_lab_while_its_proxy_ends_again_and_again(
     killer = threading.Thread(target=kill_for, args=(embedded, 5, killed))
     killer.start()
     # What people's servers are told of the hub is an IPv4 address.
-    outcome = attack("ports_of_the_lab", ports=sorted(trusted), only_ipv4=sorted(trusted - {embedded.port}), during=6)
+    outcome = attack("take_ports", ports=sorted(trusted), ipv6=[embedded.port], seconds=6)
     killer.join()
     assert outcome.got == []
     assert outcome.tried > 100

@@ -23,11 +23,9 @@ def test_nobody_binds_a_port_of_the_hubs_or_of_a_server_while_the_hub_restarts(
 ) -> None:
     pod = in_pod.pod()["status"]["podIP"]
     with ThreadPoolExecutor(1) as beside:
-        attacking = beside.submit(
-            lambda: attack(
-                "trusted_ports", hub=HUB, servers=SERVERS, others=WITHOUT_PRIVILEGE, pod=pod, lasting=SECONDS
-            )
-        )
+        ports = range(SERVERS[0], SERVERS[1] + 1)
+        everything = {"ports": [*ports], "often": [HUB], "ipv6": [HUB, *ports], "harmless": WITHOUT_PRIVILEGE}
+        attacking = beside.submit(lambda: attack("take_ports", addresses=[pod], seconds=SECONDS, **everything))
         for _ in range(2):
             time.sleep(2)
             before = in_pod.in_pod("hub").strip()

@@ -26,7 +26,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
                     out.write(line)
         except OSError:
             pass
-for path in hubs:
+for path in filter(os.path.isabs, hubs):
     tried += 1
     try:
         with open(path, "ab", buffering=0) as out:
