@@ -7,6 +7,7 @@ and alice opens it herself, who stands for anybody in whose own server a hostile
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -82,9 +83,27 @@ ATTACKS = {
 }
 
 
+@pytest.fixture(scope="module")
+def one_address(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a lab in which all have one."""
+    url = request.config.getoption("base_url", default=None)
+    if url:
+        yield url
+        return
+    with EmbeddedLab(tmp_path_factory.mktemp("one")) as lab:
+        yield lab.url
+
+
 @pytest.fixture
-def evil(visitor: Callable[..., Visitor], embedded: EmbeddedLab) -> Iterator[Visitor]:
+def browser_context_args(browser_context_args: dict[str, Any], one_address: str) -> dict[str, Any]:
+    return {**browser_context_args, "base_url": one_address}
+
+
+@pytest.fixture
+def evil(visitor: Callable[..., Visitor], request: pytest.FixtureRequest) -> Iterator[Visitor]:
     """Alice, whose hostile server runs."""
+    if request.config.getoption("base_url", default=None):
+        pytest.skip("what makes her server hostile is put into a home of this machine")
     with HostileServer("alice"):
         alice = visitor("alice")
         alice.choose("Thesis")
