@@ -244,7 +244,7 @@ class TestTheFilter:
 
     def test_where_nothing_matches_it_says_so_and_nothing_opens(self, page: Page) -> None:
         page.get_by_role("searchbox").fill("zzz")
-        expect(page.get_by_text("None of your directories matches that")).to_be_visible()
+        expect(page.get_by_text("No directories match.")).to_be_visible()
         expect(page.get_by_role("radio", checked=True)).to_have_count(0)
         expect(self.opens(page)).to_be_disabled()
         page.get_by_role("searchbox").press("Enter")
