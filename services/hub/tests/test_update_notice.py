@@ -23,7 +23,9 @@ class TestNotice:
     def test_of_what_is_planned(self, tmp_path: Path) -> None:
         told = notice(self.folder(tmp_path, planned="2026-11-23T14:15:00+00:00"), NOW)
         assert told is not None
-        assert told.startswith("The lab will be updated at 14:15 UTC. Running servers will be stopped, so save your work first")
+        assert told.startswith(
+            "The lab will be updated at 14:15 UTC. Running servers will be stopped, so save your work first"
+        )
 
     def test_of_another_day_names_it(self, tmp_path: Path) -> None:
         told = notice(self.folder(tmp_path, planned="2026-11-24T02:00:00+00:00"), NOW)
