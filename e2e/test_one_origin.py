@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from embedded import EmbeddedLab
 from hostile_server import HostileServer
+from lab_on_kind import Cluster
 from visitor import PASSWORDS, Visitor
 
 pytestmark = pytest.mark.timeout(300)
@@ -100,11 +101,9 @@ def browser_context_args(browser_context_args: dict[str, Any], one_address: str)
 
 
 @pytest.fixture
-def evil(visitor: Callable[..., Visitor], request: pytest.FixtureRequest) -> Iterator[Visitor]:
+def evil(visitor: Callable[..., Visitor], whole_cluster: Cluster | None) -> Iterator[Visitor]:
     """Alice, whose hostile server runs."""
-    if request.config.getoption("base_url", default=None):
-        pytest.skip("what makes her server hostile is put into a home of this machine")
-    with HostileServer("alice"):
+    with HostileServer("alice", whole_cluster):
         alice = visitor("alice")
         alice.choose("Thesis")
         alice.start()

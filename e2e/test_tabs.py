@@ -81,6 +81,7 @@ def alice(visitor: Callable[..., Visitor], site: Site) -> Visitor:
             {"path": "/s/shared/genomics", "title": "Genomics course"},
         ],
     )
+    site.forget_tabs()
     alice = visitor("alice")
     alice.choose("Thesis")
     alice.start()

@@ -98,6 +98,10 @@ class Site(Protocol):
         """Make a folder as its owner would."""
         ...
 
+    def forget_tabs(self) -> None:
+        """Make JupyterLab open as on the first day, without the tabs of before."""
+        ...
+
     def remove(self, path: str) -> None:
         """Take a directory away."""
         ...
@@ -144,6 +148,12 @@ class EmbeddedSite:
         Path(path).mkdir()
         os.chown(path, account.pw_uid, account.pw_gid)
         self._made.append(Path(path))
+
+    def forget_tabs(self) -> None:
+        """Make JupyterLab open as on the first day, without the tabs of before."""
+        for userid in PASSWORDS:
+            for workspaces in Path(pwd.getpwnam(userid).pw_dir).glob(".jupyter/lab/workspaces*"):
+                shutil.rmtree(workspaces, ignore_errors=True)
 
     def remove(self, path: str) -> None:
         """Take a directory away."""
