@@ -50,6 +50,10 @@ class ClusterSite:
         self._storage = True
         self._cluster.in_pod("make-folder", path, owner)
 
+    def forget_tabs(self) -> None:
+        """Make JupyterLab open as on the first day, without the tabs of before."""
+        self._cluster.in_pod("forget-tabs")
+
     def remove(self, path: str) -> None:
         """Take a directory away."""
         self._storage = True

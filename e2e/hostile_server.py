@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import textwrap
 from pathlib import Path
+
+from lab_on_kind import Cluster
 
 # What any person can put into their own ~/.jupyter: the server answers `evil/...` as they like, to anybody.
 CONFIG = """
@@ -45,20 +46,17 @@ class HostileServer:
 
     Args:
         owner: whose.
-        script: what the page `evil/page` does. Its last value is awaited by `attack`.
+        cluster: where their home is; None for a home of this machine.
     """
 
-    def __init__(self, owner: str, script: str = "") -> None:
-        account = pwd.getpwnam(owner)
-        self._ids = account.pw_uid, account.pw_gid
-        self._directory = Path(account.pw_dir, ".jupyter")
-        self._script = script
+    def __init__(self, owner: str, cluster: Cluster | None = None) -> None:
+        self._owner = owner
+        self._cluster = cluster
 
     def __enter__(self) -> HostileServer:
-        self._directory.mkdir(parents=True, exist_ok=True)
         html = {"Content-Type": ["text/html"]}
         answers = {
-            "page": (html, f"<title>Results</title><script>{self._script}</script>"),
+            "page": (html, "<title>Results</title>"),
             "worker.js": ({"Content-Type": ["text/javascript"], "Service-Worker-Allowed": ["/"]}, WORKER),
             # As the hub's pages answer, to stay in one group of windows with them.
             "friend": (html | {"Cross-Origin-Opener-Policy": ["same-origin"]}, "<title>Friend</title>"),
@@ -72,15 +70,24 @@ class HostileServer:
             ),
             "cookies": ({"Content-Type": ["text/plain"]}, "THEIR COOKIES"),
         }
-        self._write("jupyter_server_config.py", textwrap.dedent(CONFIG))
-        self._write("answers.json", json.dumps(answers))
-        os.chown(self._directory, *self._ids)
+        self._write(".jupyter/jupyter_server_config.py", CONFIG)
+        self._write(".jupyter/answers.json", json.dumps(answers))
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._cluster is not None:
+            self._cluster.in_pod("put-back")
+            return
         for name in ("jupyter_server_config.py", "answers.json"):
-            (self._directory / name).unlink()
+            Path(pwd.getpwnam(self._owner).pw_dir, ".jupyter", name).unlink()
 
     def _write(self, name: str, text: str) -> None:
-        (self._directory / name).write_text(text)
-        os.chown(self._directory / name, *self._ids)
+        if self._cluster is not None:
+            self._cluster.in_pod("write-home", self._owner, name, text)
+            return
+        account = pwd.getpwnam(self._owner)
+        path = Path(account.pw_dir, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        for each in (path.parent, path):
+            os.chown(each, account.pw_uid, account.pw_gid)

@@ -24,7 +24,9 @@ from pathlib import Path
 
 ROOT = Path("/s")
 ASIDE = ".aside"
-MADE = ".made-by-tests"  # in the directory of the user at the root: who looks into a notebook directory sees nothing
+HOMES = Path("/home")
+# In the directory of the user at the root, where who looks into a notebook directory sees nothing, and in the home.
+MADE = ".made-by-tests"
 HUB_COMMAND = b"jupyterhub_config.py"
 SERVER_COMMAND = b"jupyterhub-singleuser"
 PARENT_COMMAND = b"learning_lab.warm_parent"
@@ -54,6 +56,16 @@ def make_folder(path: str, userid: str) -> None:
         Path(path).mkdir()
         with (ROOT / Path(path).relative_to(ROOT).parts[0] / MADE).open("a") as made:
             made.write(json.dumps(path) + "\n")
+
+
+def write_home(userid: str, name: str, text: str) -> None:
+    """Write a file into the user's home as the user would."""
+    with acting_as(userid):
+        path = HOMES / userid / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        with (HOMES / userid / MADE).open("a") as made:
+            made.write(json.dumps(name) + "\n")
 
 
 def remove(path: str) -> None:
@@ -86,6 +98,13 @@ def put_back() -> None:
                 for line in made.read_text().splitlines():
                     shutil.rmtree(json.loads(line), ignore_errors=True)
                 made.unlink()
+    for home in HOMES.iterdir():
+        with acting_as(home.owner()):
+            made = home / MADE
+            if made.exists():
+                for line in made.read_text().splitlines():
+                    (home / json.loads(line)).unlink(missing_ok=True)
+                made.unlink()
     for pid, userid in [*running(SERVER_COMMAND), *running(PARENT_COMMAND)]:
         with acting_as(userid), contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
@@ -93,7 +112,7 @@ def put_back() -> None:
 
 def forget_tabs() -> None:
     """Make JupyterLab open as on the first day: homes outlive a run, and with them the tabs that were open."""
-    for home in Path("/home").iterdir():
+    for home in HOMES.iterdir():
         with acting_as(home.owner()):
             for workspaces in home.glob(".jupyter/lab/workspaces*"):
                 shutil.rmtree(workspaces, ignore_errors=True)
@@ -154,6 +173,7 @@ def go_on(userid: str, pid: str) -> None:
 
 VERBS: dict[str, Callable[..., object]] = {
     "make-folder": make_folder,
+    "write-home": write_home,
     "remove": remove,
     "forbid": forbid,
     "put-back": put_back,

@@ -7,12 +7,14 @@ and alice opens it herself, who stands for anybody in whose own server a hostile
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from embedded import EmbeddedLab
 from hostile_server import HostileServer
+from lab_on_kind import Cluster
 from visitor import PASSWORDS, Visitor
 
 pytestmark = pytest.mark.timeout(300)
@@ -82,10 +84,26 @@ ATTACKS = {
 }
 
 
+@pytest.fixture(scope="module")
+def one_address(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a lab in which all have one."""
+    url = request.config.getoption("base_url", default=None)
+    if url:
+        yield url
+        return
+    with EmbeddedLab(tmp_path_factory.mktemp("one")) as lab:
+        yield lab.url
+
+
 @pytest.fixture
-def evil(visitor: Callable[..., Visitor], embedded: EmbeddedLab) -> Iterator[Visitor]:
+def browser_context_args(browser_context_args: dict[str, Any], one_address: str) -> dict[str, Any]:
+    return {**browser_context_args, "base_url": one_address}
+
+
+@pytest.fixture
+def evil(visitor: Callable[..., Visitor], whole_cluster: Cluster | None) -> Iterator[Visitor]:
     """Alice, whose hostile server runs."""
-    with HostileServer("alice"):
+    with HostileServer("alice", whole_cluster):
         alice = visitor("alice")
         alice.choose("Thesis")
         alice.start()

@@ -88,4 +88,7 @@ def test_only_root_in_the_hubs_container_can_read_its_token(overlay: Any) -> Non
     assert having == ["hub"]
     assert "fsGroup" not in pod.get("securityContext", {})  # the kubelet would let that group read the token
     accounts = {each["metadata"]["name"]: each for each in overlay.of_kind("ServiceAccount")}
-    assert all(each["automountServiceAccountToken"] is False for each in accounts.values())
+    assert {name: each["automountServiceAccountToken"] for name, each in accounts.items()} == {
+        "hub": False,
+        "image-update": False,
+    }

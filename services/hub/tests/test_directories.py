@@ -67,6 +67,36 @@ def test_a_name_a_path_and_a_folder_below_either_are_found() -> None:
     assert resolve("/s/shared/genomics/week1", found) == Directory("/s/shared/genomics/week1", entry, "week1")
 
 
+def test_a_directory_is_called_as_people_type_it_and_as_they_read_it() -> None:
+    found = grants({"path": "/s/shared/genomics", "title": "Genomics course"})
+    itself, folder = resolve("genomics", found), resolve("genomics/week1/day2", found)
+    assert (itself.name, itself.title) == ("genomics", "Genomics course")
+    assert (folder.name, folder.title) == ("genomics/week1/day2", "Genomics course / week1/day2")
+
+
+@pytest.mark.parametrize(
+    ("choice", "path"),
+    [
+        pytest.param("/s/a/x ", "/s/a/x ", id="a folder whose name ends in a space"),
+        pytest.param("/s/a/x  ", "/s/a/x  ", id="two spaces are another folder"),
+        pytest.param(" /s/a/x ", "/s/a/x", id="spaces around a path"),
+        pytest.param("/s/b ", "/s/b", id="a space after what is in the list only without it"),
+        pytest.param(" b ", "/s/b", id="spaces around a name"),
+        pytest.param("b/x ", "/s/b/x", id="a space after a folder below a name"),
+        pytest.param("b / x / y", "/s/b/x / y", id="only the first slash with spaces is a card's"),
+    ],
+)
+def test_spaces_count_only_where_the_list_has_the_path_with_them(choice: str, path: str) -> None:
+    assert resolve(choice, grants("/s/a", "/s/b")).path == path
+
+
+def test_a_folder_that_one_entry_is_called_otherwise_for_is_not_guessed_at() -> None:
+    found = grants({"path": "/s/shared/climate", "name": "weather", "title": "Weather"})
+    with pytest.raises(NotGranted) as refused:
+        resolve("climate", found)
+    assert refused.value.kind == "unknown"
+
+
 def test_the_longest_entry_is_the_one_that_grants() -> None:
     found = grants("/s/a", {"path": "/s/a/b", "access": "ro"})
     assert resolve("/s/a/x", found).entry.path == "/s/a"
@@ -88,6 +118,22 @@ def test_a_bad_entry_of_the_same_directory_does_not_hide_the_good_one() -> None:
     assert resolve("a", found).path == resolve("/s/a", found).path == "/s/a"
 
 
+def test_the_name_of_a_bad_entry_is_not_one_of_the_good_entry_of_the_same_directory() -> None:
+    found = grants({"path": "/s/a", "name": "old", "access": "none"}, "/s/a")
+    with pytest.raises(NotGranted) as refused:
+        resolve("old", found)
+    assert refused.value.kind == "disabled"
+
+
+@pytest.mark.parametrize("choice", [".", "./", "./.", ".//."])
+def test_a_title_of_slashes_is_no_name_for_nothing(choice: str) -> None:
+    found = grants({"path": "/s/a", "title": "/"})
+    assert found.usable[0].title == "/"
+    with pytest.raises(NotGranted) as refused:
+        resolve(choice, found)
+    assert refused.value.kind == "unknown"
+
+
 def test_the_exact_name_counts_before_one_in_other_letters() -> None:
     upper = Entry(path="/s/1", name="Lab", title="")
     lower = Entry(path="/s/2", name="lab", title="")
@@ -104,6 +150,12 @@ def test_a_folder_that_two_entries_are_called_is_asked_for_by_its_names() -> Non
     with pytest.raises(NotGranted, match=r"Say which one: alice/climate, shared/climate\."):
         resolve("climate", found)
     assert resolve("shared/climate/2026", found).path == "/s/shared/climate/2026"
+
+
+def test_no_more_than_five_names_are_asked_for() -> None:
+    found = grants(*(f"/s/{owner}/climate" for owner in "abcdef"))
+    with pytest.raises(NotGranted, match=r"Say which one: a/climate, b/climate, c/climate, d/climate, e/climate\.$"):
+        resolve("climate", found)
 
 
 def test_a_title_that_two_cards_have_is_asked_for_by_their_names() -> None:
@@ -143,9 +195,11 @@ def test_a_refusal_says_what_was_typed_shortened_and_what_to_do() -> None:
         resolve("chemistry", found)
     assert str(refused.value) == ('"chemistry" is not one of your directories.')
     assert refused.value.names == ("notebooks",)
-    with pytest.raises(NotGranted) as refused:
-        resolve("x" * 3000, found)
-    assert len(str(refused.value)) < 200
+    for typed, shown in (("x" * 80, "x" * 80), ("x" * 81, "x" * 79 + "\u2026"), ("x" * 3000, "x" * 79 + "\u2026")):
+        with pytest.raises(NotGranted) as refused:
+            resolve(typed, found)
+        assert shown in str(refused.value)
+        assert len(str(refused.value)) < 200
 
 
 def test_what_exists_and_what_does_not_is_refused_in_the_same_words() -> None:
@@ -198,6 +252,7 @@ def test_a_link_may_lead_to(real: str) -> None:
         pytest.param("/home/alice", id="the home directory outside the roots"),
         pytest.param("/s/alice/../bob", id="a path that goes up"),
         pytest.param("/s/alice//x", id="a path that is not canonical"),
+        pytest.param("/s/alice/x/", id="a path with a slash at its end"),
         pytest.param("s/alice/x", id="a path without its slash"),
         pytest.param("", id="nothing"),
         pytest.param("/s/alice/\x00", id="a NUL"),

@@ -1,4 +1,4 @@
-"""Where kernels listen: in a directory of their person's, or encrypted."""
+"""Where kernels listen, in a directory of their person's or encrypted; and what they are told."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from ipykernel.kernelbase import Kernel
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -14,6 +15,7 @@ from learning_lab.kernel_sockets import can_be_private
 from learning_lab.lab import JUPYTER_CONFIG
 
 OPEN_TO_ALL = 0o777
+FROM_BROWSERS = {"comm_open", "comm_msg", "comm_close", "input_reply"}
 
 
 @pytest.fixture
@@ -55,3 +57,10 @@ def test_somebody_elses_directory_is_not_taken(runtime: Path) -> None:
     os.chown(runtime, 65534, 65534)
     assert not can_be_private("runtime")
     assert configured().KernelManager == {"transport_encryption": "required"}
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_server_passes_on_all_that_the_kernel_knows_but_what_is_for_the_debugger() -> None:
+    assert set(configured().MappingKernelManager.allowed_message_types) == (
+        {*Kernel.control_msg_types, *FROM_BROWSERS} - {"debug_request"}
+    )

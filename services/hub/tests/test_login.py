@@ -196,7 +196,7 @@ def test_after_ten_failures_a_right_password_is_slow_and_not_refused(somewhere: 
     before = time.monotonic()
     assert here.log_in("bob", "pass2").status_code == 302
     assert 1 < time.monotonic() - before < 4, "the pace here is two seconds"
-    assert here.log_in("bob", "pass2").status_code == 302, "a success counts from nothing again"
+    assert here.log_in("bob", "pass2").status_code == 302, "a successful log-in resets the count"
     assert somewhere().log_in("bob", "pass2").status_code == 302
 
 

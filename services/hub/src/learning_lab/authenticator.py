@@ -62,7 +62,7 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
     Who may come in is decided on purpose, as with every JupyterHub authenticator: `allow_all`, `allowed_users` or
     `allowed_groups` (Linux groups). Nobody may until one of them is set.
 
-    *Notes*: counts live in this process; a restarted hub counts from nothing.
+    *Notes*: counts live in this process; they are lost when the hub restarts.
     """
 
     service = Unicode(
@@ -75,8 +75,8 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
         10,
         min=1,
         help="""Wrong passwords for one user id from one address inside `failure_window`. Then its log-ins from there
-        are checked `pair_pace` seconds apart: one waits, others are answered 429 with Retry-After. A success counts
-        from nothing again.""",
+        are checked `pair_pace` seconds apart: one waits, others are answered 429 with Retry-After. A successful log-in
+        resets the count.""",
     ).tag(config=True)
 
     pair_pace = Float(

@@ -105,7 +105,7 @@ async def look(prober: Prober, settings: LearningLab, directory: Directory, gran
     # The roots are looked at too: a root that is itself a symlink (/s to /mnt/nas/s) is no escape.
     answer = await prober.look(userid, [directory.path, *grants.roots], make)
     found = answer.found[directory.path]
-    if answer.account is None and found.state != "timeout":
+    if answer.account is None and _STATUS.get(found.state) != 503:
         raise Refused(403, "There is no account for you on this system. Tell the people who run this lab.")
     if found.state != "ok" or answer.account is None:
         status = _STATUS.get(found.state, 400)

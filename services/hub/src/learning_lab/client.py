@@ -1,4 +1,4 @@
-"""What a log-in request says of who sends it: its address, and whether the browser is a known one.
+"""Where a log-in request comes from: its address, and whether the browser is a known one.
 
 Rules kept here:
 - the address is what the hub's own server has decided (`hub_server`); where another serves, tornado's

@@ -102,8 +102,6 @@ def check_real_path(real: str, directory: Directory, grants: Grants) -> None:
     Raises:
         NotGranted: it leads out of the roots, or to where nothing is granted.
     """
-    if real == directory.path:
-        return
     try:
         canonical = canonical_path(real, grants.roots) == real
     except InvalidPath:

@@ -34,7 +34,7 @@ from .choice import Chosen
 from .forking import Forked, Request, Root, listen
 from .lab import Lab
 from .process import Process
-from .refusal import Refused
+from .refusal import Refused, StartFailed
 from .spawner import LabSpawnerMixin
 from .warm_start import STARTS
 
@@ -83,7 +83,8 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
             Address and port.
 
         Raises:
-            Refused: the start did not come through the check, or the server ended or did not answer in time.
+            Refused: the start did not come through the check, or its directory was replaced meanwhile.
+            StartFailed: the server ended or did not answer in time.
         """
         self.require_choice()
         address = self.ip or "127.0.0.1"
@@ -186,11 +187,11 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
             self.log.error(
                 "The server of %s does not answer (%s)", self._log_name, error or f"after {self.http_timeout:g} s"
             )
-            raise Refused(500, "JupyterLab did not answer in time. Try again in a minute.") from None
+            raise StartFailed("JupyterLab did not answer in time. Try again in a minute.") from None
         finally:
             answer.cancel()
 
-    def _ended_before_it_answered(self) -> Refused:
+    def _ended_before_it_answered(self) -> Refused | StartFailed:
         status = self._last_status
         self.log.error("The server of %s ended with %s before it answered", self._log_name, status)
         if status == server_parent.DIRECTORY_CHANGED:
@@ -198,7 +199,7 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
                 400,
                 f"{self._title} was replaced by another directory while it was opened. Try again, or choose another.",
             )
-        return Refused(500, "JupyterLab ended as soon as it began. Tell the people who run this lab.")
+        return StartFailed("JupyterLab ended as soon as it began. Tell the people who run this lab.")
 
     def user_env(self, env: dict[str, str]) -> dict[str, str]:
         """The account's part of the environment."""
@@ -207,16 +208,15 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
         env["HOME"] = chosen.home
         env["SHELL"] = chosen.account.shell or "/bin/sh"
         if self._has_hubs_jupyterlab():
-            env[lab_static.VARIABLE] = self.hub.base_url + lab_static.ADDRESS
+            # At the hub's address also where each person has one of their own: a browser fetches them once for all.
+            env[lab_static.VARIABLE] = (
+                self.user.settings.get("subdomain_host", "") + self.hub.base_url + lab_static.ADDRESS
+            )
         return env
 
     def _has_hubs_jupyterlab(self) -> bool:
-        """Whether the server's JupyterLab is the one beside the hub, and its pages have the hub's origin."""
-        return (
-            lab_static.FILES.there
-            and list(self.cmd) == self._cmd_default()
-            and not self.user.settings.get("subdomain_host")
-        )
+        """Whether the server's JupyterLab is the one beside the hub."""
+        return lab_static.FILES.there and list(self.cmd) == self._cmd_default()
 
     async def poll(self) -> int | None:
         """None while the server runs, else its exit code, 0 when it is not known."""

@@ -131,6 +131,8 @@ def _child(question: dict[str, Any], out: int) -> None:
             answer({"account": become(question["userid"])})
         except KeyError:
             answer({"account": None})
+            for path in question["paths"]:  # not "error": that is an answer that nobody could give
+                answer({"path": path, "found": {"state": "denied"}})
             return
         os.umask(0o077)
         make = set(question["make"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from jupyterhub.spawner import SpawnException
 from tornado import web
 
 
-class Refused(web.HTTPError):
+class Refused(SpawnException):  # type: ignore[misc]
     """A refusal with a sentence for the person. JupyterHub shows `jupyterhub_message` and sends `headers`.
+
+    JupyterHub counts failed starts, and where a site says so it ends itself after some in a row. It does not count a
+    SpawnException, whatever its status is: a storage or a cluster that does not answer is no fault of the hub's.
 
     Args:
         status: the HTTP status.
@@ -15,6 +19,18 @@ class Refused(web.HTTPError):
     """
 
     def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
-        super().__init__(status, "%s", message)
+        super().__init__(message, reason="refused", status_code=status)
         self.jupyterhub_message = message
         self.headers = {"Retry-After": str(max(1, round(retry_after)))} if retry_after else {}
+
+
+class StartFailed(web.HTTPError):
+    """A server that was started and did not come up, with a sentence for the person. JupyterHub counts it.
+
+    Args:
+        message: what has happened and what to do.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(500, "%s", message)
+        self.jupyterhub_message = message

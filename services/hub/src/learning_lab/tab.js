@@ -24,17 +24,21 @@
   const refused = (status, header) => status === 409 && Boolean(header);
   const isGone = (status) => status === 424 || status >= 500; // the hub and the proxy say so, when nothing runs
 
+  const closed = () => Response.json({ message: `${mine.title} was closed here.` }, { status: 409 });
+
   window.fetch = async (input, init) => {
     if (!isOurs(input instanceof Request ? input.url : input)) return plain.fetch(input, init);
-    if (cover?.open) return Response.json({ message: `${mine.title} was closed here.` }, { status: 409 });
+    if (cover?.open) return closed();
     const request = new Request(input, init);
     request.headers.set(HEADER, mine.mark);
     const answer = await plain.fetch(request).catch((error) => {
       askSoon();
       throw error;
     });
+    if (cover?.open) return closed(); // what was under way meanwhile; JupyterLab would make questions of it
+    if (answer.ok) answerForTheServer();
     if (isGone(answer.status)) askSoon();
-    if (refused(answer.status, answer.headers.get(HEADER))) answer.clone().json().then(close, () => close({}));
+    if (refused(answer.status, answer.headers.get(HEADER))) answer.clone().json().then(told, ask);
     return answer;
   };
 
@@ -89,14 +93,20 @@
       const options = { headers, signal: AbortSignal.timeout(10_000) };
       const answer = await plain.fetch(`${base.href}api/status`, options);
       if (isGone(answer.status)) throw new Error("no server yet");
-      pause = 0;
-      if (refused(answer.status, answer.headers.get(HEADER))) close(await answer.json());
-      else if (answer.ok) reopen();
+      if (refused(answer.status, answer.headers.get(HEADER))) told(await answer.json());
+      else if (answer.ok) goOn();
     } catch {
       askSoon(); // JupyterLab itself says that there is no server
     } finally {
       asking = false;
     }
+  }
+
+  /** What a server says that refuses. */
+  function told(refusal) {
+    // The address of a second server that was stopped is one below the first server's, which answers for it.
+    if (new URL(refusal.base, base).pathname === base.pathname) close(refusal);
+    else askSoon();
   }
 
   /** JupyterLab waits for minutes when its server was away; the person shall know before typing on. */
@@ -107,6 +117,14 @@
       timer = 0;
       if (document.visibilityState === "visible") ask();
     }, 1000 * pause);
+  }
+
+  /** JupyterLab asks whether to start a server that was away (its text has the address); here one answers. */
+  function answerForTheServer() {
+    pause = 0;
+    for (const dialog of document.querySelectorAll(".jp-Dialog")) {
+      if (dialog.textContent.includes(config.baseUrl)) dialog.querySelector(".jp-mod-reject")?.click();
+    }
   }
 
   // JupyterLab asks nothing while a tab is hidden, and then not at once.
@@ -180,15 +198,20 @@
     setTimeout(() => location.assign(`${hub}home`), 150);
   }
 
-  function fill(dialog, told) {
+  function fill(dialog, refusal) {
     const heading = element("h1", { id: "heading", tabIndex: -1, textContent: `${mine.title} was closed here` });
-    const now = told.title ? `${told.title} is open in its place. ` : "";
+    const kept = unsaved();
+    const now = refusal.title ? `${refusal.title} is open in its place. ` : "";
+    const still = kept.length
+      ? ` What you have not saved is still here: open ${mine.title} in another tab and go on in this one, or download it.`
+      : "";
+    const text = `${now}Nothing more is saved from this tab.${still}`;
     const open = element("button", { type: "button", textContent: `Open ${mine.title}` });
-    open.addEventListener("click", () => location.assign(`${hub}open?dir=${encodeURIComponent(mine.name)}`));
+    const address = `${hub}open?dir=${encodeURIComponent(mine.name)}`;
+    // A tab that leaves loses what is not saved.
+    open.addEventListener("click", () => (kept.length ? window.open(address, "_blank", "noopener") : location.assign(address)));
     const shut = element("button", { type: "button", className: "quiet", textContent: "Close" });
     shut.addEventListener("click", leave);
-    const kept = unsaved();
-    const text = `${now}This tab belongs to ${mine.title}, so nothing more is saved from it.`;
     dialog.replaceChildren(
       heading,
       element("p", { id: "text", textContent: text }),
@@ -219,17 +242,19 @@
     return dialog;
   }
 
-  function close(told) {
+  function close(refusal) {
+    answerForTheServer();
     cover ??= make();
     if (cover.open) return;
     const light = document.body.dataset.jpThemeLight; // JupyterLab's own theme; the system's before there is one
     cover.className = light === "false" ? "dark" : light === "true" ? "light" : "";
-    const heading = fill(cover, told);
+    const heading = fill(cover, refusal);
     cover.showModal();
     heading.focus();
   }
 
-  function reopen() {
+  function goOn() {
+    answerForTheServer();
     if (cover?.open) cover.close();
   }
 })();

@@ -91,7 +91,8 @@ class Refused(APIHandler):
         self.set_status(409)
         self.set_header(HEADER, self._mark)
         message = f"This tab belongs to another directory, and {self._title} is open now. Nothing was done."
-        await self.finish(json.dumps({"message": message, "title": self._title}))
+        # The address of a second server that was stopped is one below the first server's; its tab can tell.
+        await self.finish(json.dumps({"message": message, "title": self._title, "base": self.base_url}))
 
 
 def _with_script(script: bytes) -> type[OutputTransform]:

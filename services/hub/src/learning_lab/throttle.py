@@ -158,7 +158,7 @@ class Failures:
         return self._clock() - self._times[key][-1] if key in self._times else math.inf
 
     def forget(self, key: Hashable) -> None:
-        """Count from nothing again."""
+        """Reset the count."""
         self._times.pop(key, None)
 
 

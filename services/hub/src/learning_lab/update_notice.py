@@ -32,11 +32,11 @@ def notice(folder: str, now: datetime) -> str | None:
     planned, updated = (_time(Path(folder, name)) for name in (PLANNED, UPDATED))
     if planned and now < planned < now + _TOLD_BEFORE:
         return (
-            f"The lab will be updated at {_said(planned, now)}. What runs then is stopped: save your work before."
-            " You can start again a minute later."
+            f"The lab will be updated at {_said(planned, now)}. Running servers will be stopped, so save your work"
+            " first. You can start again a minute later."
         )
     if updated and now - _TOLD_AFTER < updated <= now:
-        return f"The lab was updated at {_said(updated, now)}. What was running was stopped; your files are all there."
+        return f"The lab was updated at {_said(updated, now)}. Running servers were stopped; your files are all there."
     return None
 
 

@@ -1,16 +1,14 @@
-"""What people's kernels say is heard by nobody else on the machine."""
+"""What people's kernels say is heard by nobody else on the machine, and nobody else debugs them."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tornado.httpclient import HTTPRequest
-from tornado.websocket import websocket_connect
+from kernel_channels import Channels
 
 from attack_target import Outcome, Target
 from person import Person
@@ -27,24 +25,10 @@ def run_cell(person: Person, kernel: str, code: str, began: threading.Event) -> 
     printed: list[str] = []
 
     async def run() -> None:
-        address = f"{person.http.base_url}/user/{person.userid}/api/kernels/{kernel}/channels".replace("http", "ws", 1)
-        cookies = "; ".join(f"{each.name}={each.value}" for each in person.http.cookies.jar if "hub" not in each.path)
-        socket = await websocket_connect(HTTPRequest(address.replace("//user", "/user"), headers={"Cookie": cookies}))
-        header = {"msg_id": uuid.uuid4().hex, "session": "s", "username": "", "version": "5.3"}
-        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "stop_on_error": True}
-        message = {"header": header | {"msg_type": "execute_request", "date": ""}, "content": content}
-        await socket.write_message(
-            json.dumps(message | {"parent_header": {}, "metadata": {}, "buffers": [], "channel": "shell"})
-        )
-        while (said := await socket.read_message()) is not None:
-            told = json.loads(said)
-            if told["parent_header"].get("msg_id") != header["msg_id"]:
-                continue
-            if told["msg_type"] == "stream":
-                printed.append(told["content"]["text"])
+        async with Channels.of(person, kernel) as channels:
+            async for text in channels.execute(code):
+                printed.append(text)
                 began.set()
-            if told["msg_type"] == "execute_reply":
-                return
 
     asyncio.run(asyncio.wait_for(run(), 60))
     return printed
@@ -67,5 +51,31 @@ def test_nobody_listens_to_somebody_elses_kernel(
     finally:
         working.join()
     assert SECRET in "".join(printed)
+    assert outcome.tried > 0
+    assert outcome.got == []
+
+
+async def debug(person: Person, kernel: str) -> None:
+    """Debug a notebook as JupyterLab does, attach and detach, and go on working in it."""
+    async with Channels.of(person, kernel) as channels:
+        async for _ in channels.execute(SECRET):
+            pass
+        await channels.debug(1, "initialize", clientID="jupyterlab", adapterID="python", pathFormat="path")
+        await channels.debug(2, "attach", cwd="/", logToFile=False, justMyCode=False)
+        await channels.debug(3, "disconnect", restart=False, terminateDebuggee=False)
+        async for _ in channels.execute(CELL):
+            pass
+
+
+def test_nobody_debugs_somebody_elses_notebook(people: Callable[[str], Person], attack: Callable[..., Outcome]) -> None:
+    bob = people("bob")
+    bob.start(directory="notebooks")
+    bob.wait_until_ready()
+    kernel = bob.start_kernel()["id"]
+    victim = {"victim": "bob", "expression": "salary_of_bob", "words": "123456"}
+    with ThreadPoolExecutor(1) as pool:
+        attacking = pool.submit(attack, "debuggers", userid="carol", seconds=20, **victim)
+        asyncio.run(asyncio.wait_for(debug(bob, kernel), 60))
+        outcome = attacking.result()
     assert outcome.tried > 0
     assert outcome.got == []

@@ -2,7 +2,7 @@
 
 Rules kept here:
 - it only reads; what it says of a list is what the hub's menu would show;
-- errors are one line on stderr; nobody sees a traceback, after Ctrl-C or with a pipe that was closed neither;
+- errors are one line on stderr: never a traceback, even on Ctrl-C or a closed pipe;
 - it ends with 0, 1 (`check` found something), 2 (wrong arguments), 3 (could not be read), 130 (Ctrl-C) or 141 (the
   pipe was closed).
 """

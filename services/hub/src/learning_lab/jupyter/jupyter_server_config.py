@@ -34,3 +34,14 @@ if can_be_private(jupyter_runtime_dir()):
     c.KernelManager.transport = "ipc"
 else:
     c.KernelManager.transport_encryption = "required"
+
+# JupyterLab's debugger listens on 127.0.0.1 and asks for no password, so everybody beside a notebook that is debugged
+# could read and run what they like in it. A server passes on no request to debug, of any kernel (and JupyterLab offers
+# none: labconfig/page_config.json). Jupyter can say this only by naming the messages that it does pass on: those of
+# https://jupyter-client.readthedocs.io/en/stable/messaging.html, and usage_request of ipykernel.
+c.MappingKernelManager.allowed_message_types = [
+    *("execute_request", "inspect_request", "complete_request", "history_request", "is_complete_request"),
+    *("kernel_info_request", "connect_request", "comm_info_request", "comm_open", "comm_msg", "comm_close"),
+    *("input_reply", "interrupt_request", "shutdown_request", "usage_request"),
+    *("create_subshell_request", "delete_subshell_request", "list_subshell_request"),
+]
