@@ -61,7 +61,7 @@ lint: setup ## Format, rules, types, direction of imports, templates
 	$(VENV)/ruff check --quiet .
 	$(VENV)/mypy --no-error-summary
 	$(VENV)/lint-imports --no-cache
-	$(VENV)/djlint --quiet --configuration pyproject.toml --lint services/hub/src/learning_lab/templates
+	$(VENV)/djlint --quiet --configuration pyproject.toml --lint services/hub/src/learning_lab/pages/templates
 
 fmt: setup ## Format the code
 	$(VENV)/ruff check --fix --quiet .

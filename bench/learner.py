@@ -32,7 +32,7 @@ from yarl import URL
 
 PATIENCE = 180.0  # seconds; plain JupyterHub takes one minute and more for thirty people on a small machine
 TICKS = os.sysconf("SC_CLK_TCK")
-WARM_PARENT = "learning_lab.warm_parent"
+WARM_PARENT = "learning_lab.warm.parent"
 USABLE = """() => {
     const box = document.querySelector(".jp-Launcher")?.getBoundingClientRect();
     const middle = box?.width && document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);

@@ -29,7 +29,7 @@ HOMES = Path("/home")
 MADE = ".made-by-tests"
 HUB_COMMAND = b"jupyterhub_config.py"
 SERVER_COMMAND = b"jupyterhub-singleuser"
-PARENT_COMMAND = b"learning_lab.warm_parent"
+PARENT_COMMAND = b"learning_lab.warm.parent"
 
 
 @contextlib.contextmanager

@@ -171,7 +171,7 @@ class EmbeddedSite:
     @contextlib.contextmanager
     def held(self, userid: str) -> Iterator[None]:
         """Hold the start that the user makes inside."""
-        parent = self._find(0, b"learning_lab.warm_parent")
+        parent = self._find(0, b"learning_lab.warm.parent")
         if parent:
             os.kill(parent, signal.SIGSTOP)
             try:

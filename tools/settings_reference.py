@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from learning_lab.authenticator import LabPAMAuthenticator
+from learning_lab.login.authenticator import LabPAMAuthenticator
 from learning_lab.settings import ENVIRONMENT_PREFIX, LearningLab
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"

@@ -16,7 +16,7 @@ import yaml
 from embedded import NAMESPACES, PROJECT
 from image_updater import __main__ as image_update
 from lab_on_kind import LAB, Cluster, CommandFailed
-from learning_lab.forwarded import TrustedProxies
+from learning_lab.serving.forwarded import TrustedProxies
 from learning_lab.settings import LearningLab
 
 NOT_NAMESPACED = {

@@ -9,8 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from learning_lab.config import configure
-from learning_lab.separate_proxy import SeparateProxy
+from learning_lab import configure
+from learning_lab.serving.separate_proxy import SeparateProxy
 
 c = get_config()  # noqa: F821  JupyterHub puts it here
 

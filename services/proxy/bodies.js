@@ -2,7 +2,7 @@
 // of it. People's servers take what they like.
 "use strict";
 
-const LARGEST = 1024 * 1024; // as in learning_lab/hub_server.py
+const LARGEST = 1024 * 1024; // as in learning_lab/serving/hub_server.py
 const LINGER = 2000; // milliseconds in which who still sends may read the answer
 
 exports.protect = (proxy) => {

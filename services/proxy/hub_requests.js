@@ -2,7 +2,7 @@
 //
 // Only what comes from here may tell the hub a browser's address and protocol (X-Forwarded-...): people's processes
 // reach the hub too. So each request to the hub carries a proof that is made from the secret which the two share, and
-// nothing else ever carries one. `learning_lab/hub_server.py` checks it and takes it away.
+// nothing else ever carries one. `learning_lab/serving/hub_server.py` checks it and takes it away.
 "use strict";
 
 const { createHmac } = require("node:crypto");

@@ -2,7 +2,7 @@
 //
 // A person controls their server wholly: it may answer anything to anybody. So it is this proxy that keeps the rules:
 // - with one address for all, only its owner's browser is led to a server. The hub gives each browser a mark of whose it
-//   is (`learning_lab/origins.py`); everybody else is led to the hub, which says why. Programs send a token in a header,
+//   is (`learning_lab/serving/origins.py`); everybody else is led to the hub, which says why. Programs send a token in a header,
 //   which no link and no form can do, and are let through;
 // - a request is a server's when its path says so letter by letter: `/user%2Falice` would be a script of the root's;
 // - of a server's answers, what would reach beyond its own path is taken away: cookies for another path, service workers
@@ -75,7 +75,7 @@ function admits(server, request, key, hostRouting) {
   return own.some((each) => isMarkOf(server.user, each.slice(COOKIE.length + 1), key));
 }
 
-/** Whether it is `<seconds>.<proof>`, as `learning_lab/origins.py` makes it for this user, and not too old. */
+/** Whether it is `<seconds>.<proof>`, as `learning_lab/serving/origins.py` makes it for this user, and not too old. */
 function isMarkOf(user, mark, key) {
   const [until, proof] = mark.split(".");
   if (!/^\d{1,12}$/.test(until) || Number(until) * 1000 < Date.now()) return false;

@@ -29,9 +29,9 @@ from typing import Any
 from jupyterhub import __version__ as hub_version
 
 from embedded import free_ports
-from learning_lab.forking import Forked, ParentOfServers, PlainParent, Request, Root, listen
-from learning_lab.lab import JUPYTER_CONFIG
-from learning_lab.warm_start import ENVIRONMENT, WarmParent
+from learning_lab.forking.parents import Forked, ParentOfServers, PlainParent, Request, Root, listen
+from learning_lab.services import JUPYTER_CONFIG
+from learning_lab.warm.start import ENVIRONMENT, WarmParent
 
 COMMAND = str(Path(sys.executable).with_name("jupyterhub-singleuser"))
 START_SECONDS = 60
@@ -274,7 +274,7 @@ def warm_parents() -> set[int]:
     found = {
         int(each.name)
         for each in Path("/proc").iterdir()
-        if each.name.isdecimal() and b"-m learning_lab.warm_parent " in _read(each / "cmdline").replace(b"\0", b" ")
+        if each.name.isdecimal() and b"-m learning_lab.warm.parent " in _read(each / "cmdline").replace(b"\0", b" ")
     }
     return {pid for pid in found if parent_of(pid) not in found}
 

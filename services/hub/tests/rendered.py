@@ -13,10 +13,10 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from jupyterhub._data import DATA_FILES_PATH
 
 import learning_lab
-from learning_lab.handlers import static_url
 from learning_lab.menu import Asked, Card, Menu
+from learning_lab.pages.handlers import static_url
 
-OURS = Path(learning_lab.__file__).with_name("templates")
+OURS = Path(learning_lab.__file__).with_name("pages") / "templates"
 STATIC = OURS.with_name("static")
 STOCK = Path(DATA_FILES_PATH) / "templates"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from learning_lab.probe import Account, Answer, Found, Prober
+from learning_lab.probing.prober import Account, Answer, Found, Prober
 
 ALICE = Account(1001, 1001, (1001, 2000), "/home/alice", "/bin/sh")
 

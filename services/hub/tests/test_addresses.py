@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learning_lab.addresses import has_names_below, host_of, is_address, of_everybody
+from learning_lab.serving.addresses import has_names_below, host_of, is_address, of_everybody
 
 # As browsers do: case is folded, and letters of other alphabets that look like ours (the sign of Kelvin, the long s).
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from learning_lab import audit
-from learning_lab.audit import AuditLog, open_file
+from learning_lab.access import audit
+from learning_lab.access.audit import AuditLog, open_file
 
 
 @pytest.fixture

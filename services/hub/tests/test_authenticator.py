@@ -15,10 +15,10 @@ from prometheus_client import REGISTRY
 from tornado import httputil, web
 from traitlets.config import Config
 
-from learning_lab import pam
-from learning_lab.authenticator import LabPAMAuthenticator
-from learning_lab.pam import Outcome
-from learning_lab.refusal import Refused
+from learning_lab.errors import Refused
+from learning_lab.login import pam
+from learning_lab.login.authenticator import LabPAMAuthenticator
+from learning_lab.login.pam import Outcome
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
 

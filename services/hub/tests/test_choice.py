@@ -18,10 +18,10 @@ from k8s_annotations import (
     NotConfigured,
     parse_grants,
 )
-from learning_lab.choice import Chosen, look, read_grants, resolve_choice
-from learning_lab.namespaces import GrantsSource
-from learning_lab.probe import Found
-from learning_lab.refusal import Refused
+from learning_lab.access.check import Chosen, look, read_grants, resolve_choice
+from learning_lab.access.grants_source import GrantsSource
+from learning_lab.errors import Refused
+from learning_lab.probing.prober import Found
 from learning_lab.settings import LearningLab
 
 

@@ -20,7 +20,7 @@ import pytest
 
 import build
 from embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
-from learning_lab.process import process_start
+from learning_lab.forking.process import process_start
 from person import Person
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
@@ -34,7 +34,7 @@ TOKEN = "only-the-proxy-and-the-hub-know-it"
 ON_FREE_PORTS = """
 import os
 from pathlib import Path
-from learning_lab import reserved_ports
+from learning_lab.serving import reserved_ports
 reserved_ports.FIRST_FREE_PORT = Path({reserved!r})
 c = get_config()
 load_subconfig({config!r})
@@ -46,7 +46,7 @@ c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{{os.environ['PROXY_API_POR
 LOAD = """
 import json, pathlib, sys
 from jupyterhub.app import JupyterHub
-from learning_lab import reserved_ports
+from learning_lab.serving import reserved_ports
 reserved_ports.FIRST_FREE_PORT = pathlib.Path(sys.argv[2])
 hub = JupyterHub()
 hub.load_config_file(sys.argv[1])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from k8s_annotations import Entry, Grants, parse_grants
 from k8s_annotations.untrusted_text import name_key
-from learning_lab.directories import Directory, NotGranted, check_real_path, resolve
+from learning_lab.access.directories import Directory, NotGranted, check_real_path, resolve
 
 DIRS = "learning-lab.dev/notebook-dirs"
 

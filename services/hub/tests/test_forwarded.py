@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning_lab.forwarded import Browser, TrustedProxies, browser
+from learning_lab.serving.forwarded import Browser, TrustedProxies, browser
 
 
 @pytest.mark.parametrize(

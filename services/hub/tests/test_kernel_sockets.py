@@ -11,8 +11,8 @@ from ipykernel.kernelbase import Kernel
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from learning_lab.kernel_sockets import can_be_private
-from learning_lab.lab import JUPYTER_CONFIG
+from learning_lab.services import JUPYTER_CONFIG
+from learning_lab.singleuser.kernel_sockets import can_be_private
 
 OPEN_TO_ALL = 0o777
 FROM_BROWSERS = {"comm_open", "comm_msg", "comm_close", "input_reply"}

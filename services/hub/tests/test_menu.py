@@ -6,7 +6,7 @@ import pytest
 
 from k8s_annotations import Grants, parse_grants
 from learning_lab.menu import Asked, Menu, build_menu, fingerprint, now_seen
-from learning_lab.probe import Found
+from learning_lab.probing.prober import Found
 
 
 def grants(annotation: str) -> Grants:

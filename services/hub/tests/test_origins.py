@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from embedded import EmbeddedLab
-from learning_lab.origins import OWN_COOKIE, own_mark, refusal
+from learning_lab.serving.origins import OWN_COOKIE, own_mark, refusal
 from person import Person, visible_text
 
 PAGE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "same-origin"}

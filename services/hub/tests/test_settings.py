@@ -13,7 +13,8 @@ from traitlets.config import Config
 import settings_reference
 from embedded import HUB, NAMESPACES
 from learning_lab.config import load_settings
-from learning_lab.settings import LearningLab, SettingError, environment_settings
+from learning_lab.errors import SettingError
+from learning_lab.settings import LearningLab, environment_settings
 
 FILE = {"LEARNING_LAB_READER": "file", "LEARNING_LAB_NAMESPACES_FILE": str(NAMESPACES)}
 

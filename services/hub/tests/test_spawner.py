@@ -17,11 +17,11 @@ from prometheus_client import REGISTRY
 from storage import Storage
 from tornado import httputil
 
-from learning_lab.lab import JUPYTER_CONFIG, Lab
+from learning_lab.errors import Refused
 from learning_lab.menu import Asked
-from learning_lab.refusal import Refused
+from learning_lab.services import JUPYTER_CONFIG, Services
 from learning_lab.settings import LearningLab
-from learning_lab.spawner import LabSpawnerMixin, read_form
+from learning_lab.spawners.mixin import LabSpawnerMixin, read_form
 
 NAMESPACE = """
 apiVersion: v1
@@ -84,26 +84,26 @@ def storage() -> Storage:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+def lab(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     file = tmp_path / "namespaces.yaml"
     file.write_text(NAMESPACE)
     settings = LearningLab(
         reader="file", namespaces_file=str(file), audit_log=str(tmp_path / "audit.jsonl"), warm=False
     )
-    lab = Lab(settings, logging.getLogger("hub"))
+    lab = Services(settings, logging.getLogger("hub"))
     lab.prober = storage
-    monkeypatch.setattr(Lab, "_instance", lab)
+    monkeypatch.setattr(Services, "_instance", lab)
     yield lab
     lab.close()
 
 
 @pytest.fixture
-def spawner(lab: Lab) -> Spawner:
+def spawner(lab: Services) -> Spawner:
     return Spawner()
 
 
 @pytest.fixture
-def audited(lab: Lab, tmp_path: Path) -> Callable[[], dict[str, Any]]:
+def audited(lab: Services, tmp_path: Path) -> Callable[[], dict[str, Any]]:
     def last() -> dict[str, Any]:
         lab.audit.close()
         line: dict[str, Any] = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[-1])
@@ -223,7 +223,7 @@ async def test_who_asks_for_somebody_else_is_in_the_audit_log(
     assert (line["by"], line["user"], line["server"]) == ("carol", "alice", "beside")
 
 
-async def test_a_list_that_was_just_read_is_not_read_again(spawner: Spawner, lab: Lab) -> None:
+async def test_a_list_that_was_just_read_is_not_read_again(spawner: Spawner, lab: Services) -> None:
     grants = await lab.grants.fresh("alice")
     Path(lab.settings.namespaces_file).write_text("{ half a file")
     assert (await spawner.check_choice("notebooks", grants=grants)).real == NOTEBOOKS
@@ -354,7 +354,7 @@ async def test_what_was_asked_for_and_is_not_theirs_is_said_and_can_be_corrected
     assert told.error == "It is closed."
 
 
-async def test_a_list_that_cannot_be_read_is_the_last_known_one_with_a_notice(spawner: Spawner, lab: Lab) -> None:
+async def test_a_list_that_cannot_be_read_is_the_last_known_one_with_a_notice(spawner: Spawner, lab: Services) -> None:
     await spawner.menu(Asked())
     Path(lab.settings.namespaces_file).write_text("{ half a file")
     await asyncio.sleep(0.06)  # a menu may be 50 ms old

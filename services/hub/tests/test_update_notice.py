@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from image_updater.__main__ import PLANNED, UPDATED
-from learning_lab.update_notice import notice
+from learning_lab.pages.update_notice import notice
 from rendered import ASYNC, variables
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)

@@ -18,8 +18,8 @@ import pytest_asyncio
 from apiserver import Authority
 
 from forked import Hub, Site, asked, end, fork, fork_or_not, kept_warm, parent_of, until, until_ready
-from learning_lab.forking import Forked, Request
-from learning_lab.warm_start import WarmParent
+from learning_lab.forking.parents import Forked, Request
+from learning_lab.warm.start import WarmParent
 
 pytestmark = [
     pytest.mark.usefixtures("in_sandbox"),

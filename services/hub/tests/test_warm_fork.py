@@ -32,11 +32,11 @@ from forked import (
     parent_of,
     status_of,
 )
-from learning_lab import warm_start
-from learning_lab.forking import Request
-from learning_lab.warm_parent import MEMORY
-from learning_lab.warm_start import WarmParent
-from learning_lab.warm_trial import NOBODY
+from learning_lab.forking.parents import Request
+from learning_lab.warm import start
+from learning_lab.warm.parent import MEMORY
+from learning_lab.warm.start import WarmParent
+from learning_lab.warm.trial import NOBODY
 from wire import Wire, secured
 
 pytestmark = [
@@ -158,7 +158,7 @@ class TestTheParent:
     async def test_has_a_clean_environment(self, servers: Servers) -> None:
         given = Path(f"/proc/{servers.parent}/environ").read_bytes().split(b"\0")
         names = {each.partition(b"=")[0].decode() for each in given} - {""}
-        assert names <= {*warm_start.ENVIRONMENT, "JUPYTER_CONFIG_PATH", "LC_CTYPE", "HOME", *FOR_ALL}
+        assert names <= {*start.ENVIRONMENT, "JUPYTER_CONFIG_PATH", "LC_CTYPE", "HOME", *FOR_ALL}
 
     async def test_imports_as_nobody_and_is_root_again_when_it_is_warm(self, servers: Servers) -> None:
         nobody = [NOBODY, NOBODY, 0]
@@ -174,7 +174,7 @@ class TestTheParent:
 
     async def test_never_learns_the_token_of_a_server(self, servers: Servers) -> None:
         memory = memory_of(servers.parent)
-        assert b"learning_lab.warm_parent" in memory, "this way of looking finds what is there"
+        assert b"learning_lab.warm.parent" in memory, "this way of looking finds what is there"
         for each in (servers.alice, servers.bob):
             assert each.request.env["JUPYTERHUB_API_TOKEN"].encode() not in memory
 

@@ -28,9 +28,9 @@ from forked import (
     until_ready,
     warm_parents,
 )
-from learning_lab import forking
-from learning_lab.forking import Forked, Request, StartTurns
-from learning_lab.warm_start import WarmParent
+from learning_lab.forking import parents
+from learning_lab.forking.parents import Forked, Request, StartTurns
+from learning_lab.warm.start import WarmParent
 
 pytestmark = [
     pytest.mark.usefixtures("in_sandbox"),
@@ -103,7 +103,7 @@ class TestAStartThatIsGivenUp:
 class TestManyAtOnce:
     async def test_all_come_up(self, warm: WarmParent, hub: Hub, site: Site) -> None:
         turns = StartTurns()
-        requests = [hub.request("alice", site) for _ in range(2 * forking.AT_ONCE + 1)]
+        requests = [hub.request("alice", site) for _ in range(2 * parents.AT_ONCE + 1)]
 
         async def start(request: Request) -> Forked:
             async with turns.turn():
@@ -119,7 +119,7 @@ class TestManyAtOnce:
     async def test_those_that_take_long_hold_up_the_others_for_seconds_only(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(forking, "TURN_SECONDS", 0.3)
+        monkeypatch.setattr(parents, "TURN_SECONDS", 0.3)
         turns = StartTurns()
         entered, over = [], asyncio.Event()
 
@@ -128,16 +128,16 @@ class TestManyAtOnce:
                 entered.append(1)
                 await over.wait()
 
-        slow = [asyncio.create_task(start()) for _ in range(forking.AT_ONCE + 3)]
+        slow = [asyncio.create_task(start()) for _ in range(parents.AT_ONCE + 3)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert len(entered) == forking.AT_ONCE
+        assert len(entered) == parents.AT_ONCE
         await until(lambda: len(entered) == len(slow))
         over.set()
         await asyncio.gather(*slow)
         # Nobody gave back more than one turn.
-        slow = [asyncio.create_task(start()) for _ in range(forking.AT_ONCE + 3)]
-        assert turns._turns._value == forking.AT_ONCE
+        slow = [asyncio.create_task(start()) for _ in range(parents.AT_ONCE + 3)]
+        assert turns._turns._value == parents.AT_ONCE
         await asyncio.gather(*slow)
 
 
@@ -147,7 +147,7 @@ class TestAParent:
     ) -> None:
         server = await fork(warm, hub.request("bob", site))
         parent = parent_of(server.pid)
-        monkeypatch.setattr(forking, "ANSWER_SECONDS", 0.5)
+        monkeypatch.setattr(parents, "ANSWER_SECONDS", 0.5)
         os.kill(parent, signal.SIGSTOP)
         try:
             assert await fork_or_not(warm, hub.request("bob", site)) is None
@@ -218,8 +218,8 @@ def children_of(pid: int) -> set[int]:
 
 NOT_ROOT = """
 import asyncio, logging, os, resource, signal
-from learning_lab.forking import Request, Root, listen
-from learning_lab.warm_start import WarmParent
+from learning_lab.forking.parents import Request, Root, listen
+from learning_lab.warm.start import WarmParent
 
 def request(fields):
     return Request(**(fields | {{"root": Root(**fields["root"])}}))

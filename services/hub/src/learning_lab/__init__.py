@@ -1,1 +1,28 @@
-"""JupyterHub with a menu of the notebook directories that are yours."""
+"""JupyterHub with a menu of the notebook directories that are yours.
+
+What a site's configuration names: `configure`, and the classes that its entry points stand for. They are imported when
+they are asked for: people's servers import parts of this package, and need no hub.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import configure
+    from .login.authenticator import LabPAMAuthenticator
+    from .spawners.local import LabLocalSpawner
+
+__all__ = ["LabLocalSpawner", "LabPAMAuthenticator", "configure"]
+_MODULES = {
+    "LabLocalSpawner": "spawners.local",
+    "LabPAMAuthenticator": "login.authenticator",
+    "configure": "config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

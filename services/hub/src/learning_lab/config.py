@@ -20,14 +20,16 @@ from traitlets.config import Config
 
 from k8s_annotations import PREFIX, AnnotationError
 
-from . import addresses, hub_server, lab_static, origins, reserved_ports
-from .forwarded import TrustedProxies
-from .handlers import HANDLERS, servers_of, static_url
-from .lab import Lab
-from .local_spawner import LabLocalSpawner
-from .proxy import LabProxy
-from .settings import LearningLab, SettingError, environment_settings
-from .update_notice import notice
+from .access.audit import open_file
+from .errors import SettingError
+from .pages.handlers import HANDLERS, servers_of, static_url
+from .pages.update_notice import notice
+from .services import Services
+from .serving import addresses, hub_server, jupyterlab_files, origins, reserved_ports
+from .serving.embedded_proxy import LabProxy
+from .serving.forwarded import TrustedProxies
+from .settings import LearningLab, environment_settings
+from .spawners.local import LabLocalSpawner
 
 # Scripts and styles may be inline because JupyterHub's page.html, which ours extends, has them inline. Everything
 # that leads out of the lab is closed: no foreign script, frame, form target or base address.
@@ -58,7 +60,7 @@ def configure(c: Config) -> None:
     try:
         settings = load_settings(c)
         _serve(c, settings)
-        Lab.instance()  # a reader that cannot be made stops the start, not the first log-in
+        Services.instance()  # a reader that cannot be made stops the start, not the first log-in
         _default(c.JupyterHub, "spawner_class", "lab-local")
         if os.environ.get("LAB_CONTAINER") == "1" and _starts_processes(c.JupyterHub.spawner_class):
             reserved_ports.check(_ports(c))
@@ -79,7 +81,8 @@ def configure(c: Config) -> None:
     people = _give_addresses(c, settings)
     # A bad directory is a person's problem and must never count towards stopping the hub.
     _default(c.Spawner, "consecutive_failure_limit", 0)
-    c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), str(Path(__file__).with_name("templates"))]
+    templates = str(Path(__file__).with_name("pages") / "templates")
+    c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), templates]
     c.JupyterHub.extra_handlers = [*_listed(c.JupyterHub, "extra_handlers"), *HANDLERS]
     tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))
     tornado_settings["headers"] = _headers(people) | dict(tornado_settings.get("headers", {}))
@@ -94,7 +97,7 @@ def configure(c: Config) -> None:
         "lab_title": settings.title,
         "lab_help_url": settings.help_url,
         # Where the hub has the files of people's JupyterLab; "" where a server brings its own.
-        "lab_jupyterlab": base_url + lab_static.ADDRESS if _has_their_jupyterlab(c) else "",
+        "lab_jupyterlab": base_url + jupyterlab_files.ADDRESS if _has_their_jupyterlab(c) else "",
         "lab_static": lambda _user: functools.partial(static_url, base_url),
         "lab_servers": lambda user: functools.partial(servers_of, user),
         "lab_update": lambda _user: notice(settings.update_notice, datetime.now().astimezone()),
@@ -112,7 +115,7 @@ def _has_their_jupyterlab(c: Config) -> bool:
     sections = (c.Spawner, c.LocalProcessSpawner, c.LabLocalSpawner)
     return (
         _starts_processes(c.JupyterHub.spawner_class)
-        and lab_static.FILES.there
+        and jupyterlab_files.FILES.there
         and not any("cmd" in section for section in sections)
     )
 
@@ -155,12 +158,12 @@ def _ports(c: Config) -> list[int]:
 
 def _keep_warm(c: Config) -> None:
     """Start the warm parent now, so that it is warm when the first person has logged in."""
-    warm = Lab.instance().warm
+    warm = Services.instance().warm
     sections = (c.Spawner, c.LocalProcessSpawner, c.LabLocalSpawner)
     environ = {name: value for section in sections for name, value in section.get("environment", {}).items()}
     # Without a running loop this is no hub: `jupyterhub token` reads the configuration too.
     with contextlib.suppress(RuntimeError):
-        Lab.instance().plain.keep()
+        Services.instance().plain.keep()
         if warm is not None:
             warm.start({name: value for name, value in environ.items() if isinstance(value, str)})
 
@@ -181,6 +184,12 @@ def load_settings(c: Config) -> LearningLab:
     except TraitError as error:
         raise SettingError(f"c.LearningLab: {error}") from None
     settings.check()
+    try:
+        if settings.audit_log:
+            os.close(open_file(settings.audit_log))
+    except OSError as error:
+        told = f"c.LearningLab.audit_log is {settings.audit_log!r}: it cannot be written ({error.strerror})"
+        raise SettingError(told) from None
     return settings
 
 

@@ -17,8 +17,8 @@ from typing import Literal
 
 from k8s_annotations import Entry, Grants
 
-from .directories import BETWEEN, is_own
-from .probe import Found
+from .access.directories import BETWEEN, is_own
+from .probing.prober import Found
 
 Writing = Literal["free", "unwanted", "impossible"]
 

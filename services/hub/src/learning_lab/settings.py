@@ -17,18 +17,14 @@ from typing import Any
 from traitlets import Bool, Enum, Float, Int, List, TraitError, Unicode
 from traitlets.config import SingletonConfigurable
 
-from .addresses import is_address
-from .audit import open_file
-from .forwarded import TrustedProxies
+from .errors import SettingError
+from .serving.addresses import is_address
+from .serving.forwarded import TrustedProxies
 
 ENVIRONMENT_PREFIX = "LEARNING_LAB_"
 
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
 _DNS_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-
-
-class SettingError(ValueError):
-    """An option has a value that cannot be used. The text is one line and names the option."""
 
 
 class LearningLab(SingletonConfigurable):
@@ -215,7 +211,6 @@ class LearningLab(SingletonConfigurable):
             self._check_file()
         else:
             self._check_cluster()
-        self._check_audit_log()
 
     def _check_file(self) -> None:
         if not self.namespaces_file:
@@ -235,16 +230,6 @@ class LearningLab(SingletonConfigurable):
             raise SettingError(
                 f"c.LearningLab.kubeconfig: there is no {named} and this is no pod, so the reader 'cluster' cannot ask"
             )
-
-    def _check_audit_log(self) -> None:
-        if not self.audit_log:
-            return
-        try:
-            os.close(open_file(self.audit_log))
-        except OSError as error:
-            raise SettingError(
-                f"c.LearningLab.audit_log is {self.audit_log!r}: it cannot be written ({error.strerror})"
-            ) from None
 
 
 def environment_settings(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from .registry import DIGEST, Image, Registry, UpdateError, addresses, credentia
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 HUB, PROXY = "learning-lab", "proxy"
 DEPLOYMENTS = (HUB, PROXY)
-NOTICE = "update-notice"  # the ConfigMap, and its keys: learning_lab/update_notice.py reads them
+NOTICE = "update-notice"  # the ConfigMap, and its keys: learning_lab/pages/update_notice.py reads them
 PLANNED, UPDATED = "planned-at", "updated-at"
 API_SECONDS = (5, 15)  # to connect, and between two pieces of an answer
 RESTARTED_FOR = "learning-lab.dev/restarted-for"

@@ -1,0 +1,1 @@
+"""Log-ins through PAM, and their limits."""

@@ -1,0 +1,1 @@
+"""What people see of the hub: handlers, templates, scripts and styles."""

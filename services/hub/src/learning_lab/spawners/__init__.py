@@ -1,0 +1,1 @@
+"""Spawners: what JupyterHub asks for a server."""

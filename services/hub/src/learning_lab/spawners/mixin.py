@@ -1,0 +1,328 @@
+"""What every spawner of the lab does: the menu as its options form, and one check before each start.
+
+Rules kept here (design, "rules of safety"):
+- what a request sends is a name or a path; `LabSpawnerMixin.check_choice` looks it up in a fresh read and has it
+  looked at as the user. JupyterHub calls `apply_user_options` on every route to a start (form, REST, remembered
+  options, an admin for somebody else), and there the check is made; `require_choice` in `start` refuses a start
+  that did not come through it, for instance because a site set an `apply_user_options` of its own;
+- a GET never starts a server: `options_from_query` refuses;
+- a refused choice is not remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import Counter
+from traitlets import HasTraits, default
+
+from k8s_annotations import Grants
+from learning_lab.access.check import Chosen, look, read_grants, resolve_choice
+from learning_lab.access.directories import NotGranted, resolve
+from learning_lab.access.grants_source import Shown
+from learning_lab.errors import Refused
+from learning_lab.menu import Asked, Menu, build_menu, now_seen
+from learning_lab.services import JUPYTER_CONFIG, Services
+from learning_lab.serving.hub_server import client_address
+
+STARTS = Counter(
+    "learning_lab_starts_checked_total",
+    "Choices of a directory that were checked before a start, by how it ended",
+    ["outcome"],
+)
+
+_TAB = "LAB_TAB"  # what a server tells its pages of its directory: tab.py, which only servers import
+_OWN = "learning_lab"  # our key in the spawner's state
+
+# What a form posted to JupyterHub's own page says, for the menu that page shows when the choice is refused. JupyterHub
+# hands it to no one: it renders the default server's form, also for a named server, and a person may have two tabs. So
+# it is kept with the request, which is a task with a context of its own, and not with a spawner.
+_posted: ContextVar[Asked | None] = ContextVar("posted", default=None)
+
+
+if TYPE_CHECKING:
+    from jupyterhub.spawner import Spawner as _Base
+else:
+    _Base = HasTraits  # JupyterHub lets no subclass of Spawner be without start, stop and poll
+
+
+class LabSpawnerMixin(_Base):  # type: ignore[misc]
+    """The menu and the check, for any spawner. Put it before the spawner class it extends."""
+
+    chosen: Chosen | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._last = ""
+        self._title = ""
+        self._seen: list[str] = []
+        self._salt = secrets.token_hex(16)
+        self._steps: list[dict[str, object]] = []
+        self._step_came = asyncio.Event()
+        super().__init__(**kwargs)
+
+    # --- The menu -------------------------------------------------------------------------------------------------
+
+    @default("options_form")
+    def _options_form_default(self) -> Any:
+        return type(self).render_menu
+
+    async def render_menu(self, asked: Asked | None = None) -> str:
+        """Render the form of the menu page, as JupyterHub's `options_form` asks.
+
+        JupyterHub puts the text into its page unescaped; the environment used here escapes.
+
+        Args:
+            asked: what the request says; None, as JupyterHub calls it, for what its own page was sent.
+        """
+        menu = await self.menu(asked or _posted.get() or self._asked_by_page())
+        # The synchronous environment: nothing in the menu is awaited, and it takes half the time.
+        template = self.user.settings["jinja2_env_sync"].get_template("menu.html")
+        settings = Services.instance().settings
+        html: str = template.render(
+            menu=menu, lab_title=settings.title, lab_help_url=settings.help_url, base_url=self.hub.base_url
+        )
+        return html
+
+    async def menu(self, asked: Asked) -> Menu:
+        """The data of this user's menu: a fresh list, or the last known one with a notice."""
+        lab = Services.instance()
+        shown = await self.shown()
+        found = {}
+        if shown.grants:
+            asked = _preselected(asked, shown.grants)
+            paths = {entry.path for entry in shown.grants.usable} | set(filter(None, (self._last, asked.preselect)))
+            found = await lab.prober.states(self.user.name, paths, lab.settings.menu_probe_wait)
+        running = self._last if self.user.spawners[self.name].active else None
+        return build_menu(
+            self.user.name,
+            shown.grants,
+            found,
+            notices=[shown.notice] if shown.notice else [],
+            stale=shown.stale,
+            last=self._last,
+            seen=self._seen,
+            running=running,
+            asked=asked,
+        )
+
+    async def shown(self) -> Shown:
+        """This user's list for display: it may be the last known one."""
+        return await Services.instance().grants.for_display(self.user.name)
+
+    def _asked_by_page(self) -> Asked:
+        """What the page itself says: a plain visit may go straight in when there is only one directory."""
+        request = getattr(self.handler, "request", None)
+        if request is None or request.method != "GET" or request.arguments:
+            return Asked()
+        # A page of another site may link here; it must not make the browser start something (no CSRF by redirect).
+        from_elsewhere = request.headers.get("Sec-Fetch-Site", "none") == "cross-site"
+        plain = request.path.rstrip("/").endswith("/spawn")
+        return Asked(straight_in=plain and not from_elsewhere and not self._failed)
+
+    # --- From a request to user options ---------------------------------------------------------------------------
+
+    @default("options_from_form")
+    def _options_from_form_default(self) -> Any:
+        return self._options_from_posted
+
+    def _options_from_posted(self, form_data: dict[str, list[str]]) -> dict[str, str]:
+        """JupyterHub's hook for a form that was posted to its page."""
+        options, asked = read_form(form_data)
+        _posted.set(asked)
+        return options
+
+    def options_from_query(self, query_data: dict[str, list[str]]) -> dict[str, Any]:  # noqa: ARG002
+        """Refuse: a link must not start a server (kubespawner#189). `/hub/open` is for links.
+
+        Raises:
+            Refused: always.
+        """
+        raise Refused(400, "A link cannot start a server. Choose a directory below.")
+
+    # --- The check before a start ---------------------------------------------------------------------------------
+
+    @default("apply_user_options")
+    def _apply_user_options_default(self) -> Any:
+        return type(self)._apply_choice
+
+    async def _apply_choice(self, user_options: dict[str, Any]) -> None:
+        """JupyterHub's hook on every route to a start.
+
+        Raises:
+            Refused: the choice is not started; the remembered choice is as it was.
+        """
+        self.chosen = None
+        self._steps.clear()
+        self._step(10, "Checking your directory")
+        try:
+            grants = await read_grants(Services.instance().grants, self.user.name, self.log)
+            self.chosen = await self.check_choice(user_options.get("directory"), grants=grants)
+        except Refused:
+            self.user_options = self.orm_spawner.user_options = {"directory": self._last} if self._last else {}
+            raise
+        path = self.chosen.directory.path
+        self._last, self._title = path, self.chosen.directory.title
+        self._seen = now_seen(self._seen, [entry.path for entry in grants.entries])
+        self.user_options = self.orm_spawner.user_options = {"directory": path}
+        self._step(30, f"Starting JupyterLab in {self._title}")
+
+    async def check_choice(self, choice: object, *, action: str = "start", grants: Grants | None = None) -> Chosen:
+        """Check a choice: the one place where it is decided what a server may be rooted in.
+
+        Args:
+            choice: a name or a path as it came; None or "" for the remembered, default or only directory.
+            action: what it is for, in the audit log.
+            grants: a list read just now; None reads it.
+
+        Returns:
+            The choice with its real path and the user's account.
+
+        Raises:
+            Refused: with the sentence for the person; it is in the log and the audit log by then.
+        """
+        path: str | None = None
+        lab = Services.instance()
+        try:
+            grants = grants or await read_grants(lab.grants, self.user.name, self.log)
+            directory = resolve_choice(choice, grants, self._last)
+            path = directory.path
+            chosen = await look(lab.prober, lab.settings, directory, grants)
+        except Refused as error:
+            STARTS.labels(outcome=str(error.status_code)).inc()
+            self.log.warning("Refused to %s for user %r: %s", action, self.user.name, error.jupyterhub_message)
+            self._audit(action, choice, path, error.jupyterhub_message)
+            raise
+        STARTS.labels(outcome="allowed").inc()
+        self._audit(action, choice, path, "")
+        return chosen
+
+    def require_choice(self) -> Chosen:
+        """The checked choice of the start that is under way.
+
+        Raises:
+            Refused: the start did not come through the check.
+        """
+        if self.chosen is None:
+            self.log.error("A start for user %r did not pass apply_user_options; refused", self.user.name)
+            raise Refused(403, "This start was not checked, so it was refused. Tell the people who run this lab.")
+        return self.chosen
+
+    def _audit(self, action: str, choice: object, path: str | None, reason: str) -> None:
+        visitor = getattr(self.handler, "current_user", None)
+        Services.instance().audit.decided(
+            action=action,
+            by=visitor.name if visitor is not None else self.user.name,
+            userid=self.user.name,
+            server=self.name,
+            asked=choice or "",
+            path=path,
+            allowed=not reason,
+            reason=reason,
+            address=client_address(self.handler),
+        )
+
+    # --- What a server is given -----------------------------------------------------------------------------------
+
+    def get_env(self) -> dict[str, str]:
+        """The server's environment: rooted at the real path, with a Lab workspace of the directory's own.
+
+        The root is set here and not through `notebook_dir`: that trait passes `str.format` and replaces `%U`, and a
+        directory may have braces or `%U` in its name.
+        """
+        env: dict[str, str] = super().get_env()
+        chosen = self.require_choice()
+        mark = hashlib.blake2b(chosen.real.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        env["JUPYTERHUB_ROOT_DIR"] = chosen.real
+        # JupyterLab keeps open tabs by user; without this the tabs of one directory show up in the next.
+        env["JUPYTERLAB_WORKSPACES_DIR"] = f"{chosen.home}/.jupyter/lab/workspaces-{mark}"
+        # JSON: a title may have any letter, which a variable may not.
+        env[_TAB] = json.dumps(
+            {
+                # With a secret of this server's: nobody else can try which directory is open.
+                "mark": hashlib.blake2b(mark.encode(), key=self._salt.encode(), digest_size=8).hexdigest(),
+                "title": chosen.directory.title,
+                "name": chosen.directory.name,
+            }
+        )
+        # Lab asks everybody whether it may fetch news from the internet; here it does not ask.
+        env["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, [env.get("JUPYTER_CONFIG_PATH"), JUPYTER_CONFIG]))
+        return env
+
+    # --- State that outlives a server -----------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """JupyterHub's state of the server, and the last choice and the seen directories, which outlive it."""
+        state: dict[str, Any] = super().get_state()
+        state[_OWN] = {"last": self._last, "title": self._title, "seen": self._seen, "salt": self._salt}
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `get_state` saved."""
+        super().load_state(state)
+        own = state.get(_OWN, {})
+        self._last = own.get("last", "")
+        self._title = own.get("title", "")
+        self._seen = own.get("seen", [])
+        self._salt = own.get("salt", self._salt)
+
+    def clear_state(self) -> None:
+        """Forget the server, not the person's last choice."""
+        super().clear_state()
+        self.chosen = None
+
+    @property
+    def last_path(self) -> str:
+        """The directory of the running server, or of the last one."""
+        return self._last
+
+    @property
+    def last_title(self) -> str:
+        """What people call that directory."""
+        return self._title
+
+    # --- Progress -------------------------------------------------------------------------------------------------
+
+    def _step(self, progress: int, message: str) -> None:
+        self._steps.append({"progress": progress, "message": message})
+        self._step_came.set()
+
+    async def progress(self) -> AsyncIterator[dict[str, object]]:
+        """What the pending page shows while the server starts. JupyterHub ends it when the server is ready."""
+        told = 0
+        while True:
+            self._step_came.clear()
+            while told < len(self._steps):  # more may come while the reader takes one
+                told += 1
+                yield self._steps[told - 1]
+            await self._step_came.wait()
+
+
+def read_form(form_data: Mapping[str, list[str]]) -> tuple[dict[str, str], Asked]:
+    """Take the choice from the form: the pressed card's button, else the typed text, else the checked card.
+
+    Returns:
+        The user options, and what the menu shows when they are refused.
+    """
+    for field in ("open", "typed", "directory"):
+        value = (form_data.get(field) or [""])[0].strip()
+        if value:
+            return {"directory": value}, Asked(typed=value[:200]) if field == "typed" else Asked(preselect=value)
+    return {}, Asked()
+
+
+def _preselected(asked: Asked, grants: Grants) -> Asked:
+    """What a request asked for with the path in place of a name; an error when it is not theirs."""
+    if not asked.preselect:
+        return asked
+    try:
+        return replace(asked, preselect=resolve(asked.preselect, grants).path)
+    except NotGranted as error:
+        return replace(asked, preselect="", typed=asked.preselect[:200], error=asked.error or str(error))

@@ -1,0 +1,123 @@
+"""The hub's side of the warm parent: keeps one running, and asks it for servers.
+
+Rules kept here:
+- it is never in the way: what cannot be had from the parent (not warm yet, dead, slow to answer) is None, and the
+  spawner starts the server the plain way; a metric and the log say so;
+- a server is forked only where it is the same as one started plainly: a variable that the parent's modules have read,
+  or that the interpreter itself reads, has the same value for both;
+- a hub that starts makes a new one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+
+from prometheus_client import Counter, Gauge
+
+from learning_lab.forking.parents import Forked, ParentOfServers, Request
+
+STARTS = Counter(
+    "learning_lab_server_starts_total",
+    "Servers started, by how: warm is a fork of the warm parent, plain a process of its own",
+    ["way"],
+)
+WARM = Gauge("learning_lab_warm_parent_ready", "Whether the warm parent can fork servers")
+
+# What the parent is given of the hub's environment: how to find programs and modules and write text, and no secret.
+ENVIRONMENT = (
+    "CONDA_DEFAULT_ENV",
+    "CONDA_ROOT",
+    "JUPYTERHUB_SINGLEUSER_APP",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+)
+CHANGED = b"changed"  # what a parent says whose packages are other ones by now
+# The interpreter and libraries in C read these before anything of ours runs, or where we do not see it.
+READ_UNSEEN = (
+    *("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LANG", "LC_"),
+    *("SSL_CERT_", "OPENSSL_", "OMP_", "OPENBLAS_", "MKL_", "BLIS_"),
+)
+
+
+class WarmParent(ParentOfServers):
+    """Keeps a warm parent running while the hub runs.
+
+    Args:
+        leave_out: modules that servers import themselves.
+        environ: variables that the parent is given beside those of `ENVIRONMENT`.
+        log: where a parent that comes or goes is told.
+    """
+
+    def __init__(self, leave_out: Sequence[str], environ: Mapping[str, str], log: logging.Logger) -> None:
+        super().__init__("warm parent", log)
+        self._leave_out = list(leave_out)
+        self._more = dict(environ)
+        self._own: list[str] = []  # variables that turned out to be each server's own
+        self._environ: dict[str, str] = {}
+        self._reads: dict[str, str | None] = {}
+
+    def start(self, environ: Mapping[str, str] | None = None) -> None:
+        """Begin to keep one running. Call it with the event loop running; a second call does nothing.
+
+        Args:
+            environ: what the site gives to every server; of it the parent is given what begins with `READ_UNSEEN`.
+        """
+        if self._task is None:
+            self._more |= {name: value for name, value in (environ or {}).items() if name.startswith(READ_UNSEEN)}
+            self.keep()
+
+    async def fork(self, request: Request, listening: socket.socket) -> Forked | None:
+        """Ask for a server (`ParentOfServers.fork`); None also where a forked one would differ from a plain one."""
+        if not self.ready or not self._same(request.env):
+            return None
+        return await super().fork(request, listening)
+
+    def _same(self, env: dict[str, str]) -> bool:
+        """Whether a server with this environment may have the parent's modules."""
+        unseen = {name for name in {*env, *self._environ} if name.startswith(READ_UNSEEN)}
+        unlike = sorted(name for name in unseen if env.get(name) != self._environ.get(name))
+        if unlike:
+            self._log.warning("Servers have a %s that the warm parent has not; they start plainly", unlike[0])
+            return False
+        unlike = sorted(name for name, value in self._reads.items() if env.get(name) != value)
+        if unlike:
+            self._log.info("Servers have their own %s; a new warm parent minds it", ", ".join(unlike))
+            self._own.extend(unlike)
+            self._drop()
+            return False
+        return True
+
+    def _set(self, control: socket.socket, pid: int) -> None:
+        super()._set(control, pid)
+        WARM.set(1)
+
+    def _unset(self) -> None:
+        super()._unset()
+        WARM.set(0)
+
+    def _command(self, descriptor: int) -> Sequence[str]:
+        command = [sys.executable, "-m", "learning_lab.warm.parent", str(descriptor)]
+        command += [part for name in self._leave_out for part in ("--leave-out", name)]
+        command += [part for name in self._own for part in ("--own", name)]
+        return command
+
+    def _environment(self) -> Mapping[str, str]:
+        self._environ = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | self._more
+        return self._environ
+
+    def _is_told(self, told: bytes) -> bool:
+        if told in {b"", CHANGED}:
+            return False
+        imported = json.loads(told)
+        self._reads, self._leave_out = imported["reads"], imported["leave_out"]
+        self._log.info("The warm parent is ready; servers import %s themselves", ", ".join(imported["left_out"]))
+        return True
