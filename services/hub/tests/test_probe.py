@@ -39,11 +39,11 @@ async def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
                 time.sleep(60)
             return _look(path, make=make)
     """)
-    (tmp_path / "probe_forker.py").write_text(
+    (tmp_path / "worker.py").write_text(
         source.replace('if __name__ == "__main__":', fault + '\nif __name__ == "__main__":')
     )
-    (tmp_path / "probe.py").touch()
-    monkeypatch.setattr(learning_lab.probing.prober, "__file__", str(tmp_path / "probe.py"))
+    (tmp_path / "prober.py").touch()
+    monkeypatch.setattr(learning_lab.probing.prober, "__file__", str(tmp_path / "prober.py"))
     prober = Prober(deadline=0.5, ttl=60, log=logging.getLogger("test"))
     yield prober
     await prober.close()
