@@ -34,7 +34,6 @@ from forked import (
 )
 from learning_lab import warm_start
 from learning_lab.forking import Request
-from learning_lab.warm_parent import MEMORY
 from learning_lab.warm_start import WarmParent
 from learning_lab.warm_trial import NOBODY
 from wire import Wire, secured
@@ -170,7 +169,7 @@ class TestTheParent:
 
     async def test_has_no_more_memory_than_it_may(self, servers: Servers) -> None:
         soft, hard = resource.prlimit(servers.parent, resource.RLIMIT_DATA)
-        assert (soft, hard) == (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1])
+        assert (soft, hard) == (2 * 1024**3, resource.getrlimit(resource.RLIMIT_DATA)[1])
 
     async def test_never_learns_the_token_of_a_server(self, servers: Servers) -> None:
         memory = memory_of(servers.parent)
