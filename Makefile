@@ -20,7 +20,7 @@ python:
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON). Install Python 3.11 or newer (Debian, Ubuntu:" \
 	"sudo apt-get install python3 python3-venv), or name the one you have: make PYTHON=python3.12 ..." >&2; exit 1; }
 
-run: setup ## Serve the lab on this machine: http://127.0.0.1:8000 (PORT=... for another port)
+run: setup ## Serve the lab on this machine: http://lab.localhost:8000 (PORT=... for another port)
 	@exec $(VENV)/python services/hub/emulation/run.py
 
 up: setup ## Serve the lab on a Kubernetes of this machine (kind): Docker, cluster, images and all (PORT=...)

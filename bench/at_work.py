@@ -21,7 +21,7 @@ class LostWork(RuntimeError):
 
 def person(url: str, userid: str) -> Person:
     """Somebody logged in to the lab at that address, with nothing running."""
-    somebody = Person(cast(Any, SimpleNamespace(url=url, tail=lambda: "kubectl logs has it")), userid)
+    somebody = Person(cast(Any, SimpleNamespace(address=url, tail=lambda: "kubectl logs has it")), userid)
     somebody.log_in()
     somebody.stop()
     return somebody

@@ -34,6 +34,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+HOST = "lab.localhost"
 expect.set_options(timeout=15_000)
 
 # What they break takes minutes to mend by itself, so they come when everything else has run.
@@ -100,13 +101,14 @@ def embedded(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
         return
     if os.geteuid() != 0 or not Path("/s/alice").is_dir():
         pytest.fail("These tests need the emulated accounts: run `make test`.", pytrace=False)
-    with EmbeddedLab(tmp_path_factory.mktemp("lab")) as lab:
+    # Each person at an address of their own; on a cluster all have one. So both ways are seen.
+    with EmbeddedLab(tmp_path_factory.mktemp("lab"), host=HOST) as lab:
         yield lab
 
 
 @pytest.fixture(scope="session")
 def base_url(embedded: EmbeddedLab | None, request: pytest.FixtureRequest) -> str:
-    return embedded.url if embedded else str(request.config.getoption("base_url"))
+    return embedded.address if embedded else str(request.config.getoption("base_url"))
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +120,7 @@ def whole_cluster(base_url: str, embedded: EmbeddedLab | None) -> Cluster | None
     cluster.put_back()
     for userid in PASSWORDS:
         # A run that was killed may have left servers running.
-        person = Person(cast(EmbeddedLab, SimpleNamespace(url=base_url, tail=cluster.log)), userid)
+        person = Person(cast(EmbeddedLab, SimpleNamespace(address=base_url, tail=cluster.log)), userid)
         person.log_in()
         person.stop()
     return cluster

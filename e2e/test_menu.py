@@ -300,7 +300,7 @@ def test_a_link_to_a_file_leads_there_only_in_its_own_directory(visitor: Callabl
     expect(alice.page.get_by_text("Cannot open")).to_have_count(0)
     alice.page.goto("/hub/open?dir=thesis&path=survival-curves.ipynb")
     alice.start()
-    alice.page.wait_for_url("**/lab/tree/survival-curves.ipynb", timeout=60_000)
+    alice.page.wait_for_url("**/lab/tree/survival-curves.ipynb**", timeout=60_000)
     assert alice.directory() == "/s/alice/thesis"
 
 

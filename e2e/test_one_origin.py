@@ -7,10 +7,12 @@ and alice opens it herself, who stands for anybody in whose own server a hostile
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from embedded import EmbeddedLab
 from hostile_server import HostileServer
 from lab_on_kind import Cluster
 from visitor import PASSWORDS, Visitor
@@ -80,6 +82,22 @@ ATTACKS = {
         return made && "a service worker for " + made.scope;
     }""",
 }
+
+
+@pytest.fixture(scope="module")
+def one_address(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a lab in which all have one."""
+    url = request.config.getoption("base_url", default=None)
+    if url:
+        yield url
+        return
+    with EmbeddedLab(tmp_path_factory.mktemp("one")) as lab:
+        yield lab.url
+
+
+@pytest.fixture
+def browser_context_args(browser_context_args: dict[str, Any], one_address: str) -> dict[str, Any]:
+    return {**browser_context_args, "base_url": one_address}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ SCRIPTS = """() => performance.getEntriesByType("resource")
 
 def wait_until_fetched(page: Page) -> None:
     """Wait until everything that JupyterLab begins with has been fetched ahead."""
-    files = page.request.get("/hub/jupyterlab/").json()["files"]
+    files = page.evaluate("async () => (await (await fetch('/hub/jupyterlab/')).json()).files")
     expect(page.locator("link[rel=prefetch]")).to_have_count(len(files), timeout=30_000)
     page.wait_for_load_state("networkidle")
 

@@ -48,6 +48,7 @@ class EmbeddedLab:
         directory: where its database, log and namespaces file go. Only root may enter it.
         config: the configuration file; the project's own unless a measurement needs a peer.
         environ: variables to set or (None) to leave out.
+        host: the host of its public address, such as `lab.localhost`. Empty: it has none but 127.0.0.1.
 
     Use it in a `with`; then `url` is the address and `namespaces` the file that it reads.
     """
@@ -57,12 +58,14 @@ class EmbeddedLab:
         directory: Path,
         config: Path = HUB / "jupyterhub_config.py",
         environ: Mapping[str, str | None] | None = None,
+        host: str = "",
     ) -> None:
         self.directory = directory
         self.log = directory / "hub.log"
         self.namespaces = directory / "namespaces.yaml"
         self.port, hub_port, api_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
+        self.address = f"http://{host}:{self.port}" if host else self.url
         self.hub_url = f"http://127.0.0.1:{hub_port}"
         self._config = config
         changed: dict[str, str | None] = {
@@ -70,6 +73,7 @@ class EmbeddedLab:
             "HUB_PORT": str(hub_port),
             "PROXY_API_PORT": str(api_port),
             "LAB_PROXY": str(PROJECT / "services/proxy/proxy.js"),
+            "LEARNING_LAB_ADDRESS": self.address if host else None,
             "LEARNING_LAB_READER": "file",
             "LEARNING_LAB_NAMESPACES_FILE": str(self.namespaces),
             "LEARNING_LAB_AUDIT_LOG": str(directory / "audit.jsonl"),

@@ -25,11 +25,16 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, "-m", "jupyterhub", "-f", str(HUB / "jupyterhub_config.py")])
     port = _port(os.environ.get("PORT") or "8000")
     os.environ.update(PORT=str(port), HUB_PORT=str(free_ports(1)[0]))
+    # Browsers look for every name that ends so on this machine.
+    address = os.environ.setdefault("LEARNING_LAB_ADDRESS", f"http://lab.localhost:{port}")
     os.environ.setdefault("LEARNING_LAB_READER", "file")
     os.environ.setdefault("LEARNING_LAB_NAMESPACES_FILE", str(NAMESPACES))
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     people = ", ".join(f"{p.userid}/{p.password}" for p in PEOPLE if not (p.expired or p.locked))
-    print(f"\n  Learning Lab: http://127.0.0.1:{port}   (log in as {people}; Ctrl-C ends it)\n", flush=True)
+    print(
+        f"\n  Learning Lab: {address or f'http://127.0.0.1:{port}'}   (log in as {people}; Ctrl-C ends it)\n",
+        flush=True,
+    )
     sandbox = str(Path(__file__).with_name("sandbox.py"))
     os.execv(sys.executable, [sys.executable, sandbox, "--", sys.executable, __file__, "--inside"])
 

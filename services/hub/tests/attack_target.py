@@ -102,7 +102,7 @@ class PodTarget:
         return self.cluster.in_hub(PYTHON, "-I", "-c", AS_PERSON, userid, argument, text=program, seconds=seconds)
 
     def person(self, userid: str) -> Person:
-        return _logged_in(Person(cast(EmbeddedLab, SimpleNamespace(url=self.url, tail=self.cluster.log)), userid))
+        return _logged_in(Person(cast(EmbeddedLab, SimpleNamespace(address=self.url, tail=self.cluster.log)), userid))
 
     def hub_writes_to(self) -> list[str]:
         open_files = ["/proc/1/fd/1", "/proc/1/fd/2"]

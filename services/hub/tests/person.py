@@ -15,13 +15,29 @@ PASSWORDS = {"alice": "pass1", "bob": "pass2", "carol": "pass3"}
 START_SECONDS = 60
 
 
+class AsBrowsersFindIt(httpx.HTTPTransport):
+    """Goes to this machine for every host below `localhost`, as browsers do. Resolvers need not."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.host.endswith(".localhost"):
+            return super().handle_request(request)
+        here = httpx.Request(
+            request.method,
+            request.url.copy_with(host="127.0.0.1"),
+            headers=request.headers,  # Host is one of them
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+        return super().handle_request(here)
+
+
 class Person:
     """A person with a browser: keeps cookies, sends the XSRF token, follows redirects."""
 
     def __init__(self, lab: EmbeddedLab, userid: str) -> None:
         self.lab = lab
         self.userid = userid
-        self.http = httpx.Client(base_url=lab.url, follow_redirects=True, timeout=30)
+        self.http = httpx.Client(base_url=lab.address, transport=AsBrowsersFindIt(), follow_redirects=True, timeout=30)
 
     def xsrf(self) -> str:
         return self.http.cookies.get("_xsrf", path="/hub/") or ""
@@ -41,7 +57,7 @@ class Person:
         return self.post(f"/hub/spawn/{self.userid}/{name}", **fields)
 
     def api(self, method: str, path: str, **options: Any) -> httpx.Response:
-        headers = {"X-XSRFToken": self.xsrf(), "Referer": f"{self.lab.url}/hub/home"}
+        headers = {"X-XSRFToken": self.xsrf(), "Referer": f"{self.lab.address}/hub/home"}
         return self.http.request(method, f"/hub/api{path}", headers=headers, **options)
 
     def server(self, name: str = "") -> dict[str, Any] | None:

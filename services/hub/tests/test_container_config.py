@@ -117,6 +117,28 @@ def test_a_prefix_that_the_policy_of_the_overlays_does_not_guard_is_said_at_the_
     assert said not in load(**cluster).stderr
 
 
+def test_with_an_address_each_person_has_one_below_it() -> None:
+    hub = loaded(LAB_CONTAINER="1", LEARNING_LAB_ADDRESS="https://lab.example.com")["JupyterHub"]
+    assert (hub["subdomain_host"], hub["cookie_host_prefix_enabled"]) == ("https://lab.example.com", True)
+    # Without https a browser takes no cookie with that prefix.
+    hub = loaded(LEARNING_LAB_ADDRESS="http://lab.localhost:8000")["JupyterHub"]
+    assert (hub["subdomain_host"], hub["cookie_host_prefix_enabled"]) == ("http://lab.localhost:8000", False)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"LEARNING_LAB_ADDRESS": "https://10.1.2.3"},
+        {"LEARNING_LAB_ADDRESS": "https://lab.example.com", "LEARNING_LAB_ADDRESS_PER_PERSON": "false"},
+    ],
+)
+def test_where_the_address_has_no_names_below_it_or_they_are_not_wanted_there_is_one(environ: dict[str, str]) -> None:
+    hub = loaded(**environ)["JupyterHub"]
+    assert hub["public_url"] == environ["LEARNING_LAB_ADDRESS"] + "/"
+    assert not {"subdomain_host", "cookie_host_prefix_enabled"} & set(hub)
+    assert "form-action 'self';" in hub["tornado_settings"]["headers"]["Content-Security-Policy"]
+
+
 def test_in_a_container_what_must_outlive_the_hub_is_on_its_volume() -> None:
     hub = loaded(LAB_CONTAINER="1")["JupyterHub"]
     assert hub["cookie_secret_file"] == "/srv/learning-lab/cookie-secret"
@@ -147,7 +169,7 @@ def test_only_live_development_keeps_nothing_of_templates_and_styles(*, live: bo
 class SeparateProxy:
     """A proxy that is not the hub's child, as in a pod of its own."""
 
-    def __init__(self, port: int, api_port: int, hub_port: int) -> None:
+    def __init__(self, port: int, api_port: int, hub_port: int, *more: str) -> None:
         self.api = f"http://127.0.0.1:{api_port}/api/routes"
         self._command = [
             *(
@@ -158,6 +180,7 @@ class SeparateProxy:
                 "--log-level=warn",
             ),
             *("--api-ip=127.0.0.1", f"--api-port={api_port}", f"--default-target=http://127.0.0.1:{hub_port}"),
+            *more,
         ]
 
     def start(self) -> None:
@@ -176,8 +199,8 @@ class SeparateProxy:
         return {path for path, route in answer.json().items() if "user" in route}
 
 
-@pytest.fixture
-def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, SeparateProxy]]:
+@pytest.fixture(params=["", "lab.localhost"], ids=["one address for all", "an address for each person"])
+def in_two_pods(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[EmbeddedLab, SeparateProxy]]:
     """The hub as in its container, and the proxy as in its own."""
     config = tmp_path / "jupyterhub_config.py"
     reserved = tmp_path / "first-free-port"
@@ -197,8 +220,9 @@ def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, SeparateProxy]]:
             "HUB_PORT": str(hub_port),
             "PROXY_API_PORT": str(api_port),
         },
+        host=request.param,
     )
-    proxy = SeparateProxy(lab.port, api_port, hub_port)
+    proxy = SeparateProxy(lab.port, api_port, hub_port, *(["--host-routing"] if request.param else []))
     proxy.start()
     try:
         with lab:
@@ -211,6 +235,11 @@ def in_two_pods(tmp_path: Path) -> Iterator[tuple[EmbeddedLab, SeparateProxy]]:
 def container(in_two_pods: tuple[EmbeddedLab, SeparateProxy]) -> EmbeddedLab:
     """The hub as in its container."""
     return in_two_pods[0]
+
+
+def address_of_alice(lab: EmbeddedLab) -> str:
+    """The address of alice's server, without its path."""
+    return lab.address if lab.address == lab.url else lab.address.replace("//", "//alice.")
 
 
 def servers_of(userid: str) -> list[tuple[int, int]]:
@@ -237,7 +266,8 @@ def test_a_restart_of_the_hub_alone_ends_no_server(container: EmbeddedLab) -> No
 
     container.stop()
     # The proxy still has the way to the server, and the server still knows Alice.
-    assert alice.http.get("/user/alice/api/contents/").json()["content"] == listed
+    contents = f"{address_of_alice(container)}/user/alice/api/contents/"
+    assert alice.http.get(contents).json()["content"] == listed
     container.start()
 
     assert servers_of("alice") == before
@@ -260,7 +290,7 @@ def test_a_proxy_that_restarts_has_its_routes_again_within_seconds(
     alice.wait_until_ready()
     listed = alice.contents()["content"]
     before, routes = servers_of("alice"), proxy.routes()
-    assert routes == {"/user/alice"}
+    assert routes == {"/user/alice" if lab.address == lab.url else "/alice.lab.localhost/user/alice"}
 
     proxy.stop()
     proxy.start()
@@ -270,7 +300,8 @@ def test_a_proxy_that_restarts_has_its_routes_again_within_seconds(
         time.sleep(0.05)
 
     assert servers_of("alice") == before
-    assert alice.http.get("/user/alice/api/contents/").json()["content"] == listed
+    contents = f"{address_of_alice(lab)}/user/alice/api/contents/"
+    assert alice.http.get(contents).json()["content"] == listed
     alice.stop()
     assert proxy.routes() == set()
 

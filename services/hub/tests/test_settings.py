@@ -63,6 +63,9 @@ WRONG = [
     pytest.param(
         {"LEARNING_LAB_DEFAULT_DIRECTORY": "/s/{user.__class__}"}, "", "default_directory", id="a format string"
     ),
+    pytest.param(
+        {"LEARNING_LAB_ADDRESS": "https://lab.example.com/x"}, "", "c.LearningLab.address", id="an address with a path"
+    ),
     pytest.param({"LEARNING_LAB_TRUSTED_PROXIES": "0.0.0.0/0"}, "", "trusted_proxies", id="every address is a proxy"),
     pytest.param({"LEARNING_LAB_TRUSTED_PROXIES": "ingress"}, "", "trusted_proxies", id="a name for a proxy"),
     pytest.param(

@@ -20,7 +20,7 @@ from traitlets.config import Config
 
 from k8s_annotations import PREFIX, AnnotationError
 
-from . import hub_server, lab_static, origins, reserved_ports
+from . import addresses, hub_server, lab_static, origins, reserved_ports
 from .forwarded import TrustedProxies
 from .handlers import HANDLERS, servers_of, static_url
 from .lab import Lab
@@ -76,12 +76,13 @@ def configure(c: Config) -> None:
     if _starts_processes(c.JupyterHub.spawner_class):
         _keep_warm(c)
     _default(c.JupyterHub, "allow_named_servers", settings.open_beside)
+    people = _give_addresses(c, settings)
     # A bad directory is a person's problem and must never count towards stopping the hub.
     _default(c.Spawner, "consecutive_failure_limit", 0)
     c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), str(Path(__file__).with_name("templates"))]
     c.JupyterHub.extra_handlers = [*_listed(c.JupyterHub, "extra_handlers"), *HANDLERS]
     tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))
-    tornado_settings["headers"] = _headers() | dict(tornado_settings.get("headers", {}))
+    tornado_settings["headers"] = _headers(people) | dict(tornado_settings.get("headers", {}))
     tornado_settings["transforms"] = [origins.Severed, *tornado_settings.get("transforms", [])]
     # The pages have the token in them; a script of another page may read a cookie, but not the page.
     tornado_settings["xsrf_cookie_kwargs"] = {"httponly": True} | dict(tornado_settings.get("xsrf_cookie_kwargs", {}))
@@ -113,7 +114,6 @@ def _has_their_jupyterlab(c: Config) -> bool:
         _starts_processes(c.JupyterHub.spawner_class)
         and lab_static.FILES.there
         and not any("cmd" in section for section in sections)
-        and not c.JupyterHub.get("subdomain_host")
     )
 
 
@@ -129,6 +129,22 @@ def _serve(c: Config, settings: LearningLab) -> None:
         # JupyterHub would make one up for the proxy alone; the hub's server needs it too.
         c.ConfigurableHTTPProxy.auth_token = secret = secrets.token_hex()
     hub_server.install(secret, TrustedProxies.parse(settings.trusted_proxies))
+
+
+def _give_addresses(c: Config, settings: LearningLab) -> str:
+    """Set up the lab's address and those of people; theirs, as a policy names them, or "" where they have none."""
+    if settings.address_per_person and addresses.has_names_below(settings.address):
+        _default(c.JupyterHub, "subdomain_host", settings.address)
+    elif settings.address:
+        base = str(c.JupyterHub.get("base_url", "/")).strip("/")
+        _default(c.JupyterHub, "public_url", f"{settings.address}/{base}/" if base else f"{settings.address}/")
+    host = str(c.JupyterHub.get("subdomain_host", ""))
+    if not host:
+        return ""
+    _default(c.JupyterHub, "subdomain_hook", addresses.host_of)
+    # A page of alice's address may set cookies for the lab's, but none with this prefix. They must be Secure.
+    _default(c.JupyterHub, "cookie_host_prefix_enabled", host.startswith("https://"))
+    return addresses.of_everybody(host)
 
 
 def _ports(c: Config) -> list[int]:
@@ -177,9 +193,18 @@ def _listed(section: Config, name: str) -> list[Any]:
     return list(section[name]) if name in section else []
 
 
-def _headers() -> dict[str, str]:
+def _headers(people: str) -> dict[str, str]:
+    """The headers of the hub's pages.
+
+    Args:
+        people: the addresses of people's servers, as a policy names them; "" where they have none of their own.
+    """
+    policy = CONTENT_SECURITY_POLICY
+    if people:
+        # Browsers ask it of where a form's answer leads on to as well: a log-in or a start ends at the person's server.
+        policy = policy.replace("form-action 'self'", f"form-action 'self' {people}")
     return {
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
         "Cross-Origin-Opener-Policy": "same-origin",

@@ -99,6 +99,9 @@ class JupyterLabFilesHandler(web.StaticFileHandler):
     async def get(self, path: str, include_body: bool = True) -> None:  # noqa: ARG002  Tornado's own
         """Answer with the file or the list. Tornado sends no body to a HEAD."""
         self.set_header("X-Content-Type-Options", "nosniff")
+        # They are the same for everybody, and wanted by pages of each person's own address (fonts ask for the first).
+        self.set_header("Access-Control-Allow-Origin", "*")
+        self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         if not path:
             self.set_header("Cache-Control", "no-cache")
             self.finish({"files": [self.request.path + each for each in self._files.begins_with()]})

@@ -208,16 +208,15 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
         env["HOME"] = chosen.home
         env["SHELL"] = chosen.account.shell or "/bin/sh"
         if self._has_hubs_jupyterlab():
-            env[lab_static.VARIABLE] = self.hub.base_url + lab_static.ADDRESS
+            # At the hub's address also where each person has one of their own: a browser fetches them once for all.
+            env[lab_static.VARIABLE] = (
+                self.user.settings.get("subdomain_host", "") + self.hub.base_url + lab_static.ADDRESS
+            )
         return env
 
     def _has_hubs_jupyterlab(self) -> bool:
-        """Whether the server's JupyterLab is the one beside the hub, and its pages have the hub's origin."""
-        return (
-            lab_static.FILES.there
-            and list(self.cmd) == self._cmd_default()
-            and not self.user.settings.get("subdomain_host")
-        )
+        """Whether the server's JupyterLab is the one beside the hub."""
+        return lab_static.FILES.there and list(self.cmd) == self._cmd_default()
 
     async def poll(self) -> int | None:
         """None while the server runs, else its exit code, 0 when it is not known."""

@@ -9,8 +9,11 @@ Where all people's servers have the hub's own address, a browser takes their pag
   cookie that scripts cannot read;
 - a window of the hub's is severed from whoever opened it, whatever is shown in it, and nothing of it stays in the
   browser's cache, which scripts of the same address may read;
-- each browser carries a mark of whose it is, with which the proxy leads only its owner to a server
-  (`services/proxy/one_origin.js`).
+- a page that is opened at another address than the lab's leads to it: to 127.0.0.1, or to a person's own address, where
+  the hub answers for a server that does not run;
+- a form of a person's own address sends the hub's pages nothing;
+- where people have no addresses of their own, each browser carries a mark of whose it is, with which the proxy leads
+  only its owner to a server (`services/proxy/one_origin.js`).
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ import hmac
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from jupyterhub.apihandlers import APIHandler
 from jupyterhub.handlers import BaseHandler, PrefixRedirectHandler, UserUrlHandler
 from jupyterhub.handlers.login import LogoutHandler
+from jupyterhub.handlers.metrics import MetricsHandler
 from jupyterhub.handlers.pages import HealthCheckHandler
 from tornado import httputil, web
 
@@ -103,18 +108,59 @@ def _guarded(prepare: Any) -> Any:
     async def guarded(handler: Any) -> None:
         # These tell nothing, or only lead on.
         exempt = isinstance(handler, HealthCheckHandler | PrefixRedirectHandler)
-        if not exempt and refusal(handler.request.headers, api=isinstance(handler, APIHandler)):
+        lost = _is_of_a_server(handler)  # JupyterLab, whose server has ended: it asks the person then
+        if (lost or not exempt) and refusal(handler.request.headers, api=isinstance(handler, APIHandler)):
             # Not an error page: that has the XSRF token in it.
-            lost = isinstance(handler, UserUrlHandler)  # JupyterLab, whose server has ended: it asks the person then
             handler.set_status(424 if lost else 403)
             handler.set_header("Content-Type", "application/json" if lost else "text/plain; charset=utf-8")
             raise web.Finish(NOT_HERE if lost else NOT_FOR_SCRIPTS)
+        if not exempt and not isinstance(handler, APIHandler | MetricsHandler):
+            _lead_to_the_address(handler)
+            _refuse_a_persons_form(handler)
         await prepare(handler)
         if not handler.subdomain_host and not exempt and not isinstance(handler, APIHandler):
             _mark_owner(handler)
 
     guarded.of_learning_lab = True  # type: ignore[attr-defined]
     return guarded
+
+
+def _is_of_a_server(handler: Any) -> bool:
+    """Whether it is asked for what a person's server would answer, if it ran."""
+    if isinstance(handler, PrefixRedirectHandler):
+        # Where people have addresses of their own, a script could not follow to the hub's.
+        return bool(handler.request.path.startswith(handler.base_url + "user/"))
+    return isinstance(handler, UserUrlHandler)
+
+
+def _lead_to_the_address(handler: Any) -> None:
+    """Answer a page that was opened at another address than the lab's."""
+    public = handler.settings.get("public_url")
+    if not public or handler.request.host_name.lower() == public.hostname:
+        return
+    if handler.request.method not in {"GET", "HEAD"}:
+        handler.set_status(421)
+        raise web.Finish(f"The lab is at {public.geturl()}\n")
+    handler.redirect(f"{public.scheme}://{public.netloc}{handler.request.uri}")
+    raise web.Finish
+
+
+def _refuse_a_persons_form(handler: Any) -> None:
+    """Refuse what a page of a person's address sends.
+
+    It may set cookies for the hub's, so the XSRF token's proves nothing of a browser in which nobody is logged in: that
+    could be logged in as the page's owner. Such a page can hide its own address (Referrer-Policy), but not its site.
+    """
+    headers = handler.request.headers
+    if not handler.subdomain_host or handler.request.method in {"GET", "HEAD"}:
+        return
+    if headers.get("Sec-Fetch-Site", "same-origin") != "same-site":
+        return
+    sender = urlsplit(headers.get("Origin", "")).hostname
+    if sender is None or sender.endswith(f".{handler.domain}"):
+        handler.set_status(403)
+        handler.set_header("Content-Type", "text/plain; charset=utf-8")
+        raise web.Finish(NOT_FOR_SCRIPTS)
 
 
 def _mark_owner(handler: Any) -> None:

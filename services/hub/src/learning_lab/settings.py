@@ -17,6 +17,7 @@ from typing import Any
 from traitlets import Bool, Enum, Float, Int, List, TraitError, Unicode
 from traitlets.config import SingletonConfigurable
 
+from .addresses import is_address
 from .audit import open_file
 from .forwarded import TrustedProxies
 
@@ -148,6 +149,22 @@ class LearningLab(SingletonConfigurable):
         people are one address for the limits on log-ins, and cookies are not marked Secure.""",
     ).tag(config=True)
 
+    address = Unicode(
+        "",
+        help="""The address that people open, such as `https://lab.example.com`: no path. A page that is opened at
+        another address leads there, so proxies before the lab must pass on the header `Host` as it is. Empty: whatever
+        address the lab is reached at.""",
+    ).tag(config=True)
+
+    address_per_person = Bool(
+        True,
+        help="""Whether each person's server has an address of its own below `address`, such as
+        `https://alice.lab.example.com`, so that browsers keep people's pages apart. It takes a host name with names
+        below it (no IP address, and not `localhost` alone), which all lead here; with https a certificate for
+        `*.lab.example.com` too; and a proxy that runs with `--host-routing`, which the hub gives the one it starts.
+        Where `address` is empty or cannot have names below it, all servers have the one address.""",
+    ).tag(config=True)
+
     open_beside = Bool(
         False,
         help="Whether a person may have a second directory open beside the first (JupyterHub's named servers).",
@@ -179,6 +196,10 @@ class LearningLab(SingletonConfigurable):
                 raise SettingError(
                     f"c.LearningLab.{option} is {text!r}: it must be an absolute path; only {{userid}} is filled in"
                 )
+        if self.address and not is_address(self.address):
+            raise SettingError(
+                f"c.LearningLab.address is {self.address!r}: it must be http:// or https:// and a host, without a path"
+            )
         if self.help_url and not self.help_url.startswith(("https://", "http://", "mailto:")):
             raise SettingError(
                 f"c.LearningLab.help_url is {self.help_url!r}: it must begin with https:, http: or mailto:"
