@@ -191,6 +191,7 @@ def test_guessing_one_user_id_from_many_addresses_is_slowed_and_locks_nobody_out
 def test_other_spellings_of_an_account_are_counted_with_it(throttle: Throttle, clock: Clock) -> None:
     for spelling in ("alice", r"LAB\alice"):
         for _ in range(5):
+            assert not throttle.exhausted(Attempt(spelling, "192.0.2.1"), "alice")
             throttle.failed(Attempt(spelling, "192.0.2.1"), "alice")
     third = Attempt("alice@lab", "192.0.2.1")
     assert throttle.exhausted(third, "alice")

@@ -34,7 +34,6 @@ from forked import (
 )
 from learning_lab.forking.parents import Request
 from learning_lab.warm import start
-from learning_lab.warm.parent import MEMORY
 from learning_lab.warm.start import WarmParent
 from learning_lab.warm.trial import NOBODY
 from wire import Wire, secured
@@ -50,6 +49,17 @@ PARENTS_HOME = "/tmp/home-of-the-parent"
 FOR_ALL = {"OPENBLAS_NUM_THREADS": "1"}
 
 
+RIGHTS = """
+import contextlib, os
+BY, IDS = os.getpid(), (os.getresuid(), os.getresgid(), os.getgroups())
+PASSED_ON = []
+for each in map(int, os.listdir("/proc/self/fd")):
+    with contextlib.suppress(OSError):  # the one that listed them
+        if each > 2 and os.get_inheritable(each):
+            PASSED_ON.append(os.readlink(f"/proc/self/fd/{each}"))
+"""
+
+
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     with Hub() as hub:
@@ -60,7 +70,7 @@ def hub() -> Iterator[Hub]:
 def site(in_sandbox: None) -> Iterator[Site]:
     with Site() as site:
         site.extend("sums", "import numpy.random\nnumpy.random.random()\n")
-        site.extend("rights", "import os\nBY = os.getpid()\nIDS = os.getresuid(), os.getresgid(), os.getgroups()\n")
+        site.extend("rights", RIGHTS)
         yield site
 
 
@@ -163,14 +173,14 @@ class TestTheParent:
     async def test_imports_as_nobody_and_is_root_again_when_it_is_warm(self, servers: Servers) -> None:
         nobody = [NOBODY, NOBODY, 0]
         rights = (await asked(servers.alice.request, "constants", "rights"))["rights"]
-        assert rights == {"BY": servers.parent, "IDS": [nobody, nobody, []]}
+        assert rights == {"BY": servers.parent, "IDS": [nobody, nobody, []], "PASSED_ON": []}, "Node gets nothing of it"
         own, its = status_of(os.getpid()), status_of(servers.parent)
         for each in ("Uid", "Gid", "Groups"):
             assert its[each] == own[each]
 
     async def test_has_no_more_memory_than_it_may(self, servers: Servers) -> None:
         soft, hard = resource.prlimit(servers.parent, resource.RLIMIT_DATA)
-        assert (soft, hard) == (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1])
+        assert (soft, hard) == (2 * 1024**3, resource.getrlimit(resource.RLIMIT_DATA)[1])
 
     async def test_never_learns_the_token_of_a_server(self, servers: Servers) -> None:
         memory = memory_of(servers.parent)
