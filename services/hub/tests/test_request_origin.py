@@ -14,9 +14,8 @@ from tornado import httputil, web
 from tornado.httpserver import HTTPServer
 
 from learning_lab.login.request_origin import known_browser, network, remember_browser
-from learning_lab.serving.hub_server import client_address
 from learning_lab.serving.forwarded import TrustedProxies
-from learning_lab.serving.hub_server import install
+from learning_lab.serving.hub_server import client_address, install
 
 SECRET = "cookie secret of a test" * 2
 DAY = 24 * 3600
