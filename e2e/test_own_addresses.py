@@ -13,7 +13,7 @@ from embedded import EmbeddedLab, free_ports
 from hostile_server import HostileServer
 from running_server import CELL, REST
 from tls_front import TlsFront
-from visitor import Visitor
+from visitor import Visitor, forget_tabs
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -63,6 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     if request.config.getoption("base_url", default=None):
         pytest.skip("the lab on a cluster has one address")
     directory = tmp_path_factory.mktemp("addresses")
+    forget_tabs()  # of other modules: where one is open, JupyterLab shows no launcher
     if request.param == "http":
         with EmbeddedLab(directory, host=HOST) as lab:
             yield Served(lab, lab.address)

@@ -123,6 +123,13 @@ class Site(Protocol):
         ...
 
 
+def forget_tabs() -> None:
+    """Make JupyterLab open as on the first day, without the tabs of before, in the homes of this machine."""
+    for userid in PASSWORDS:
+        for workspaces in Path(pwd.getpwnam(userid).pw_dir).glob(".jupyter/lab/workspaces*"):
+            shutil.rmtree(workspaces, ignore_errors=True)
+
+
 class EmbeddedSite:
     """Changes the embedded lab as the people who run it do."""
 
@@ -151,9 +158,7 @@ class EmbeddedSite:
 
     def forget_tabs(self) -> None:
         """Make JupyterLab open as on the first day, without the tabs of before."""
-        for userid in PASSWORDS:
-            for workspaces in Path(pwd.getpwnam(userid).pw_dir).glob(".jupyter/lab/workspaces*"):
-                shutil.rmtree(workspaces, ignore_errors=True)
+        forget_tabs()
 
     def remove(self, path: str) -> None:
         """Take a directory away."""
