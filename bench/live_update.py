@@ -147,8 +147,8 @@ def edits(url: str) -> list[Edit]:
     page, menu = (lambda mark: shows(http, "/hub/login", mark)), (lambda mark: shows(bob, "/hub/spawn", mark))
     title, root = '<span class="lab-of', ":root {\n"
     return [
-        Edit("template", HUB / "templates/login.html", f'{title}">', f'{title} MARK">', page, 1, 10),
-        Edit("style sheet", HUB / "static/lab.css", root, f"{root}  /* MARK */\n", style, 1, 10),
+        Edit("template", HUB / "pages/templates/login.html", f'{title}">', f'{title} MARK">', page, 1, 10),
+        Edit("style sheet", HUB / "pages/static/lab.css", root, f"{root}  /* MARK */\n", style, 1, 10),
         Edit("Python of the hub", HUB / "config.py", policy, f'{policy} "X-Live-Update": "MARK",', header, 5, 10),
         Edit("Python of libs/k8s_annotations", library, f'{described}"', f'{described}MARK"', menu, 5),
     ]
