@@ -66,11 +66,11 @@ class Routes:
     """Where the proxy leads.
 
     Args:
-        address: of the proxy's REST API.
+        address: of the proxy's REST API: a URL, or the path of a Unix socket.
         token: for it.
     """
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str | Path, token: str) -> None:
         self.look, self.there = 0.0, set[str]()
         self._address, self._headers = address, {"Authorization": f"token {token}"}
 
@@ -78,11 +78,16 @@ class Routes:
     async def watched(self, look: float) -> AsyncIterator[None]:
         """Look every `look` seconds until the block ends."""
         self.look, self.there = look, set()
-        async with aiohttp.ClientSession(self._address, headers=self._headers) as http:
+        url, connector = str(self._address), None
+        if isinstance(self._address, Path):
+            url, connector = "http://localhost", aiohttp.UnixConnector(str(self._address))
+        async with aiohttp.ClientSession(url, headers=self._headers, connector=connector) as http:
             watching = asyncio.create_task(self._watch(http))
             try:
                 yield
             finally:
+                if watching.done():
+                    watching.result()  # why nobody was seen to have a server
                 watching.cancel()
 
     async def _watch(self, http: aiohttp.ClientSession) -> None:
@@ -281,7 +286,7 @@ def memory(pid: int) -> tuple[float, float]:
 
 
 def said_running(log: Path) -> float:
-    """When the last server said in the hub's log that it runs, on the clock of `time.perf_counter()`."""
+    """When the last server said in this log that it runs, on the clock of `time.perf_counter()`."""
     said = re.findall(r"\[I (\S+ \S+) ServerApp\] Jupyter Server \S+ is running", log.read_text(errors="replace"))
     return datetime.fromisoformat(said[-1]).timestamp() - time.time() + time.perf_counter()
 

@@ -111,7 +111,9 @@ class Side:
             raise learner.NoServer(f"{start.error}\n{self.hub.tail(20)}")
         self._keep("machinery", learner.machinery_cpu(self.hub.pid, warm=self.name == LAB) - before)
         self._keep("answered", start.answered - start.clicked)
-        self._keep("inside", learner.said_running(self.hub.log) - start.clicked)
+        # Of ours, what a server says is in a file of its user's.
+        own = Path(self.people[0].home, ".local/state/learning-lab/server.log")
+        self._keep("inside", learner.said_running(own if self.name == LAB else self.hub.log) - start.clicked)
         self._keep("cpu", start.cpu)
         await asyncio.sleep(IDLE_SECONDS)
         self._keep("later", learner.cpu_seconds(start.pid))
@@ -263,22 +265,23 @@ def main() -> None:
         parser.error("--repeats must be 1 or more")
     wanted = set(arguments.figures or names)
     token = secrets.token_hex(32)
-    api_ports = dict(zip((LAB, PLAIN), free_ports(2), strict=True))
-    environ = {
-        name: {"CONFIGPROXY_AUTH_TOKEN": token, "PROXY_API_PORT": str(port), "LAB_ADMINS": ADMINISTRATOR}
-        for name, port in api_ports.items()
-    }
+    (port,) = free_ports(1)
+    environ = {"CONFIGPROXY_AUTH_TOKEN": token, "PROXY_API_PORT": str(port), "LAB_ADMINS": ADMINISTRATOR}
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         (place / LAB).mkdir()
         (place / LAB / "namespaces.yaml").write_text(namespaces())
         with (
-            EmbeddedLab(place / LAB, environ=environ[LAB]) as ours,
-            EmbeddedLab(place / PLAIN, PROJECT / "bench/plain_config.py", environ[PLAIN]) as plain,
+            EmbeddedLab(place / LAB, environ={**environ, "TMPDIR": str(place / LAB)}) as ours,
+            EmbeddedLab(place / PLAIN, PROJECT / "bench/plain_config.py", environ) as plain,
         ):
             if not learner.said_warm(ours.log, WARM_SECONDS) and not arguments.cold_ok:
                 sys.exit(f"bench: the warm parent was not ready after {WARM_SECONDS} s. --cold-ok measures without it.")
-            routes = {name: learner.Routes(f"http://127.0.0.1:{port}", token) for name, port in api_ports.items()}
+            (ours_api,) = (place / LAB).glob("learning-lab-proxy-*/api")
+            routes = {
+                LAB: learner.Routes(ours_api, token),
+                PLAIN: learner.Routes(f"http://127.0.0.1:{port}", token),
+            }
             try:
                 asyncio.run(measure({LAB: ours, PLAIN: plain}, routes, wanted, arguments.repeats))
             except learner.NoServer as error:
