@@ -48,6 +48,15 @@ def person(lab: EmbeddedLab) -> Iterator[Callable[[str], Person]]:
 
 
 @pytest.fixture
+def alice(person: Callable[[str], Person]) -> Person:
+    """Alice, whose server runs."""
+    alice = person("alice")
+    alice.start(directory="/s/alice/notebooks")
+    alice.wait_until_ready()
+    return alice
+
+
+@pytest.fixture
 def annotate(lab: EmbeddedLab) -> Iterator[Callable[..., None]]:
     """Change annotations (and labels) of a user's namespace in the file the hub reads; put back at the end."""
     before = lab.namespaces.read_text()

@@ -29,15 +29,6 @@ def stranger(address: str) -> httpx.Client:
     return httpx.Client(base_url=address, transport=AsBrowsersFindIt(), timeout=30)
 
 
-@pytest.fixture
-def alice(person: Callable[[str], Person]) -> Person:
-    """Alice, whose server runs."""
-    alice = person("alice")
-    alice.start(directory="/s/alice/notebooks")
-    alice.wait_until_ready()
-    return alice
-
-
 class TestOfTheProxy:
     def test_a_server_is_at_its_persons_address_and_at_no_other(self, lab: EmbeddedLab, alice: Person) -> None:
         names = [item["name"] for item in alice.contents()["content"]]

@@ -38,15 +38,6 @@ def test_what_a_request_is_for_decides(headers: dict[str, str], page: bool, api:
     assert refusal(headers, api=True) == api
 
 
-@pytest.fixture
-def alice(person: Callable[[str], Person]) -> Person:
-    """Alice, whose server runs."""
-    alice = person("alice")
-    alice.start(directory="/s/alice/notebooks")
-    alice.wait_until_ready()
-    return alice
-
-
 class TestOfARunningHub:
     @pytest.mark.parametrize("path", ["home", "token", "spawn", "none", "login", "open?dir=thesis", "switch"])
     @pytest.mark.parametrize("headers", [FETCH, UNREAD, FRAME, WORKER])

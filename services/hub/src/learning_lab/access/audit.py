@@ -146,7 +146,7 @@ class _File(logging.handlers.WatchedFileHandler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's own name
-        """A decision that the file does not take must be somewhere."""
+        """Write the decision to the hub's log, so that it is not lost."""
         self._hubs_log.exception("The audit log cannot be written. The decision was: %s", record.getMessage())
 
     def _rotate(self) -> None:

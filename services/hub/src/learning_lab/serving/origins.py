@@ -11,9 +11,9 @@ Where all people's servers have the hub's own address, a browser takes their pag
   browser's cache, which scripts of the same address may read;
 - a page that is opened at another address than the lab's leads to it: to 127.0.0.1, or to a person's own address, where
   the hub answers for a server that does not run;
-- a form of a person's own address sends the hub's pages nothing;
-- where people have no addresses of their own, each browser carries a mark of whose it is, with which the proxy leads
-  only its owner to a server (`services/proxy/one_origin.js`).
+- what a form on a person's own address sends to the hub's pages is refused;
+- where people have no addresses of their own, each browser carries a signed mark of who is logged in with it, and the
+  proxy leads only a server's owner to it (`services/proxy/one_origin.js`).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def refusal(headers: Mapping[str, str], *, api: bool) -> bool:
 
 
 def own_mark(secret: str, userid: str, now: float) -> str:
-    """What a browser carries that is this user's: `<seconds>.<proof>`; `one_origin.js` checks it.
+    """The mark of a browser in which this user is logged in: `<seconds>.<proof>`; `one_origin.js` checks it.
 
     Args:
         secret: what hub and proxy share.

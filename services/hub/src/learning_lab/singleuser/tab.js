@@ -83,7 +83,7 @@
   let timer = 0;
   let pause = 0;
 
-  /** Covered when another directory is open, as before when its own is again; else who knows: asked once more. */
+  /** Asks the server: covers the page when another directory is open, uncovers it when its own is again, else retries. */
   async function ask() {
     if (asking) return;
     asking = true;
@@ -102,14 +102,14 @@
     }
   }
 
-  /** What a server says that refuses. */
+  /** Handles a server's refusal. */
   function told(refusal) {
     // The address of a second server that was stopped is one below the first server's, which answers for it.
     if (new URL(refusal.base, base).pathname === base.pathname) close(refusal);
     else askSoon();
   }
 
-  /** JupyterLab waits for minutes when its server was away; the person shall know before typing on. */
+  /** JupyterLab waits for minutes when its server was away; the person should know before typing more. */
   function askSoon() {
     if (timer || cover?.open) return;
     pause = Math.min(2 * pause || 1, LONGEST_PAUSE);
@@ -127,7 +127,7 @@
     }
   }
 
-  // JupyterLab asks nothing while a tab is hidden, and then not at once.
+  // JupyterLab polls nothing while a tab is hidden, and not at once when it is shown again.
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && ask());
   window.addEventListener("focus", () => cover?.open && ask());
 
@@ -232,7 +232,7 @@
     dialog.setAttribute("closedby", "none");
     dialog.addEventListener("cancel", (event) => event.preventDefault());
     host.attachShadow({ mode: "open" }).append(element("style", { textContent: STYLE }), dialog);
-    // Nothing of JupyterLab's is done by a key meanwhile. Tab, Enter and the space bar do what they do to a button.
+    // Until then no key reaches JupyterLab. Tab, Enter and the space bar work on the cover's buttons.
     const swallow = (event) => {
       if (!dialog.open) return;
       event.stopImmediatePropagation();

@@ -5,9 +5,9 @@ it has to save, and would write it into the directory that is open now. Rules ke
 - a page gets a mark of the server's root, and a script (`tab.js`) that sends the mark with every request of the page;
 - a request with another root's mark meets no handler but `Refused`, whatever it asks for; one without a mark is as
   before: programs with a token, and links, have none;
-- only who may use the server learns what is open instead; the mark is made with a secret (`mixin.get_env`), so
-  nobody finds out by trying marks where somebody else works;
-- the script is part of the page, before JupyterLab's own: there is no page that could not load it.
+- only people who may use the server are told what is open instead. The mark is made with a secret (`mixin.get_env`),
+  so nobody can find out where somebody else works by trying marks;
+- the script is inside the page, before JupyterLab's own, so no page can fail to load it.
 
 Nothing of the environment is read when this is imported: servers are forked from a process that has imported it.
 """
