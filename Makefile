@@ -71,7 +71,7 @@ docs: setup ## Write the pages of the documentation that are made from the code
 	@$(VENV)/python tools/settings_reference.py
 
 bench: setup ## Measure against plain JupyterHub (ARGS=... for one of them)
-	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/run.py $(ARGS)
+	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/menu_and_logins.py $(ARGS)
 
 bench-starts: setup ## Measure from click to JupyterLab against plain JupyterHub (ARGS=... for some of it, or a plot)
 	LAB_EXTRA_USERS=40 $(SANDBOX) $(VENV)/python bench/starts.py $(ARGS)

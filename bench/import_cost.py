@@ -16,8 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "libs/k8s_annotations/tests"))
-from apiserver import TOKEN, Authority, kubeconfig, running
+from lab_testing.api_server_double import TOKEN, Authority, kubeconfig, running
 
 ROUNDS = 5
 

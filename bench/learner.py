@@ -25,10 +25,11 @@ from datetime import datetime
 from pathlib import Path
 
 import aiohttp
-import clients
 from playwright.async_api import TimeoutError as TimeoutInBrowser
 from playwright.async_api import async_playwright
 from yarl import URL
+
+import clients
 
 PATIENCE = 180.0  # seconds; plain JupyterHub takes one minute and more for thirty people on a small machine
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -32,13 +32,13 @@ from typing import Any, NoReturn
 import httpx
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / each) for each in ("e2e", "kind", "services/hub/emulation", "services/hub/tests")]
+sys.path[:0] = [str(PROJECT / each) for each in ("kind",)]
 
-from at_work import AtWork, LostWork, person  # noqa: E402  the path above
 from cluster import REGISTRY_HOST  # noqa: E402
-from lab_on_kind import DEPLOYMENT, LAB, Cluster, NoCluster, wait_until  # noqa: E402
+from delivery import SECONDS, ByHand, Load, Push, Tilt, Way  # noqa: E402
+from kernel_session import AtWork, LostWork, person  # noqa: E402  the path above
+from lab_testing.kind_cluster import DEPLOYMENT, LAB, Cluster, NoCluster, wait_until  # noqa: E402
 from steps import Stop  # noqa: E402
-from ways import SECONDS, ByHand, Load, Push, Tilt, Way  # noqa: E402
 
 RESULTS = PROJECT / "bench" / "results"
 HUB = PROJECT / "services/hub/src/learning_lab"

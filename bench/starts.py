@@ -24,14 +24,14 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import clients
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from run import PROJECT, namespaces
 
+import clients
 import learner
-from embedded import EmbeddedLab, free_ports
+from lab_testing.embedded import EmbeddedLab, free_ports
+from menu_and_logins import PROJECT, namespaces
 
 CLASS = [f"u{number:03d}" for number in range(1, 31)]
 ADMINISTRATOR = "u040"

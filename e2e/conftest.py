@@ -18,11 +18,11 @@ from typing import Any, cast
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from cluster_site import ClusterSite
-from embedded import PROJECT, EmbeddedLab
-from lab_on_kind import Cluster, NoCluster
-from person import Person
-from visitor import PASSWORDS, EmbeddedSite, Site, Visitor
+from lab_testing.cluster_site import ClusterSite
+from lab_testing.embedded import PROJECT, EmbeddedLab
+from lab_testing.kind_cluster import Cluster, NoCluster
+from lab_testing.person import Person
+from lab_testing.visitor import PASSWORDS, EmbeddedSite, Site, Visitor
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",

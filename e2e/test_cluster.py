@@ -13,10 +13,10 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from cluster_site import ClusterSite
-from lab_on_kind import LAB, PYTHON, Cluster
-from running_server import Server
-from visitor import PASSWORDS, Visitor
+from lab_testing.cluster_site import ClusterSite
+from lab_testing.kind_cluster import LAB, PYTHON, Cluster
+from lab_testing.running_server import Server
+from lab_testing.visitor import PASSWORDS, Visitor
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -17,10 +17,19 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from cluster_site import ClusterSite
-from lab_on_kind import API_SERVER, API_SERVER_ASIDE, LAB, POD_LABELS, PROXY_LABELS, PYTHON, Cluster, wait_until
-from running_server import Server
-from visitor import Visitor
+from lab_testing.cluster_site import ClusterSite
+from lab_testing.kind_cluster import (
+    API_SERVER,
+    API_SERVER_ASIDE,
+    LAB,
+    POD_LABELS,
+    PROXY_LABELS,
+    PYTHON,
+    Cluster,
+    wait_until,
+)
+from lab_testing.running_server import Server
+from lab_testing.visitor import Visitor
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 

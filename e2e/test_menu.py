@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from visitor import PASSWORDS, EmbeddedSite, Visitor
+from lab_testing.visitor import PASSWORDS, EmbeddedSite, Visitor
 
 pytestmark = pytest.mark.timeout(300)
 

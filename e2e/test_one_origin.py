@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from embedded import EmbeddedLab
-from hostile_server import HostileServer
-from lab_on_kind import Cluster
-from visitor import PASSWORDS, Visitor
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.hostile_server import HostileServer
+from lab_testing.kind_cluster import Cluster
+from lab_testing.visitor import PASSWORDS, Visitor
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from visitor import Visitor
+from lab_testing.visitor import Visitor
 
 pytestmark = pytest.mark.timeout(300)
 

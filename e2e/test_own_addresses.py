@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from embedded import EmbeddedLab, free_ports
-from hostile_server import HostileServer
-from running_server import CELL, REST
-from tls_front import TlsFront
-from visitor import Visitor, forget_tabs
+from lab_testing.embedded import EmbeddedLab, free_ports
+from lab_testing.hostile_server import HostileServer
+from lab_testing.running_server import CELL, REST
+from lab_testing.tls_front import TlsFront
+from lab_testing.visitor import Visitor, forget_tabs
 
 pytestmark = pytest.mark.timeout(300)
 

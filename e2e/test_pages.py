@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from visitor import EmbeddedSite, Visitor
+from lab_testing.visitor import EmbeddedSite, Visitor
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -10,9 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from embedded import HUB, EmbeddedLab
-from running_server import REST, Server
-from visitor import Site, Visitor
+from lab_testing.embedded import HUB, EmbeddedLab
+from lab_testing.running_server import REST, Server
+from lab_testing.visitor import Site, Visitor
 
 pytestmark = pytest.mark.timeout(300)
 

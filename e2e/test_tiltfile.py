@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from embedded import PROJECT
+from lab_testing.embedded import PROJECT
 
 TILTFILE = PROJECT / "Tiltfile"
 DOCKERFILE = PROJECT / "services" / "hub" / "Dockerfile"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from lab_on_kind import DEPLOYMENT, LAB, Cluster, wait_until
-from visitor import Visitor
+from lab_testing.kind_cluster import DEPLOYMENT, LAB, Cluster, wait_until
+from lab_testing.visitor import Visitor
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 

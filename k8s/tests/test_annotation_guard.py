@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedded import PROJECT
 from k8s_annotations import PREFIX
-from lab_on_kind import Cluster, CommandFailed, wait_until
+from lab_testing.embedded import PROJECT
+from lab_testing.kind_cluster import Cluster, CommandFailed, wait_until
 
 POLICY = PROJECT / "k8s" / "components" / "annotation-guard" / "policy.yaml"
 GUARD = "validatingadmissionpolicy/learning-lab-annotation-guard"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lab_on_kind import LAB
+from lab_testing.kind_cluster import LAB
 
 Document = dict[str, Any]
 # Where a connection begins or ends: a namespace and labels of a pod, or an address outside of the cluster.

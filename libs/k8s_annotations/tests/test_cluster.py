@@ -31,7 +31,7 @@ from k8s_annotations import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from apiserver import (
+from lab_testing.api_server_double import (
     TOKEN,
     Authority,
     Handler,

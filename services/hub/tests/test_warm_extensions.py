@@ -15,9 +15,20 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from apiserver import Authority
 
-from forked import Hub, Site, asked, end, fork, fork_or_not, kept_warm, parent_of, until, until_ready
+from lab_testing.api_server_double import Authority
+from lab_testing.forked_servers import (
+    Hub,
+    Site,
+    asked,
+    end,
+    fork,
+    fork_or_not,
+    kept_warm,
+    parent_of,
+    until,
+    until_ready,
+)
 from learning_lab.forking.parents import Forked, Request
 from learning_lab.warm.start import WarmParent
 

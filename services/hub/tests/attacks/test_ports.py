@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx
 
-from attack_target import Outcome
-from embedded import EmbeddedLab
-from person import Person
+from lab_testing.attack_target import Outcome
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.person import Person
 
 
 def proxies_of(lab: EmbeddedLab) -> list[int]:

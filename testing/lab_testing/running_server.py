@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
-from visitor import Visitor
+from lab_testing.visitor import Visitor
 
 # A page of the server's own origin and path with nothing in it that goes on by itself, as JupyterLab does.
 QUIET_PAGE = "/user/{userid}/static/logo/logo.png"

@@ -12,7 +12,7 @@ from typing import Any
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from person import Person
+from lab_testing.person import Person
 
 
 class Channels:

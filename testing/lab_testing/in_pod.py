@@ -1,4 +1,4 @@
-"""Change the storage, and stop and go on with processes, in the hub's container. `lab_on_kind.py` sends it there.
+"""Change the storage, and stop and go on with processes, in the hub's container. `kind_cluster.py` sends it there.
 
     kubectl exec -i ... -- python - VERB [ARGUMENT ...] < in_pod.py
 
@@ -132,7 +132,7 @@ def server(userid: str, seconds: str = "0") -> int:
     while True:
         pid = next((pid for pid, owner in running(SERVER_COMMAND) if owner == userid), 0)
         if pid or time.monotonic() >= until:
-            print(pid)  # noqa: T201  who sent this reads it
+            print(pid)
             return pid
         time.sleep(0.05)
 
@@ -144,7 +144,7 @@ def hub() -> int:
     pids = {pid for pid in pids if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]}
     parents = {pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in pids}
     found = next((pid for pid, parent in sorted(parents.items()) if parent not in pids), 0)
-    print(found)  # noqa: T201  as above
+    print(found)
     return found
 
 
@@ -153,7 +153,7 @@ def hold_parent() -> None:
     pid = next((pid for pid, owner in running(PARENT_COMMAND) if owner == "root"), 0)
     if pid:
         os.kill(pid, signal.SIGSTOP)
-    print(pid)  # noqa: T201  who sent this reads it
+    print(pid)
 
 
 def hold(userid: str, seconds: str) -> None:

@@ -1,6 +1,6 @@
 """Measure the lab beside plain JupyterHub, in one run, and print each figure with its peer's: `make bench`.
 
-    python bench/run.py [menu] [logins] [flood] [memory]
+    python bench/menu_and_logins.py [menu] [logins] [flood] [memory]
 
 It runs inside the sandbox with 200 more people (LAB_EXTRA_USERS=200). Both hubs serve the same people; the sides take
 turns, `ROUNDS` times, because these machines are shared and noisy: read the ratios, not the milliseconds.
@@ -15,13 +15,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import clients
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "services/hub/emulation"))
+import clients
+from lab_testing.embedded import EmbeddedLab
 
-from embedded import EmbeddedLab  # noqa: E402  the path above
+PROJECT = Path(__file__).resolve().parents[1]
 
 ROUNDS = 5
 PEOPLE = [f"u{number:03d}" for number in range(1, 201)]

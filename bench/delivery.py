@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Protocol
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / each) for each in ("e2e", "kind", "services/hub/emulation")]
+sys.path[:0] = [str(PROJECT / each) for each in ("kind",)]
 
 import engine  # noqa: E402  the path above
 import images  # noqa: E402
 from cluster import REGISTRY_HOST  # noqa: E402
 from deploy import DOCKERFILE, STAGES  # noqa: E402
-from embedded import free_ports  # noqa: E402
-from lab_on_kind import DEPLOYMENT, LAB, Cluster, NoCluster, tool, wait_until  # noqa: E402
+from lab_testing.embedded import free_ports  # noqa: E402
+from lab_testing.kind_cluster import DEPLOYMENT, LAB, Cluster, NoCluster, tool, wait_until  # noqa: E402
 from steps import run  # noqa: E402
 
 IMAGE = "learning-lab/hub"

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from embedded import EmbeddedLab
+from lab_testing.embedded import EmbeddedLab
 
 PASSWORDS = {"alice": "pass1", "bob": "pass2", "carol": "pass3"}
 START_SECONDS = 60

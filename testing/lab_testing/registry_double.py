@@ -8,9 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from apiserver import Authority
-
 from image_updater.registry import Image
+from lab_testing.api_server_double import Authority
 
 OLD = "sha256:" + "a" * 64
 NEW = "sha256:" + "b" * 64

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import websocket
 
-from person import Person
+from lab_testing.person import Person
 
 REMEMBER = "import os; answer = 'kept'"
 TELL = "print(os.getppid(), os.getpid(), answer)"

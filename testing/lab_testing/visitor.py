@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import yaml
 from playwright.sync_api import Page, expect
 
-from embedded import EmbeddedLab
+from lab_testing.embedded import EmbeddedLab
 
 PASSWORDS = {"alice": "pass1", "bob": "pass2", "carol": "pass3"}
 LAB_SECONDS = 90  # a server may wait for a busy machine

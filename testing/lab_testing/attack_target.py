@@ -9,9 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Protocol, cast
 
-from embedded import EmbeddedLab
-from lab_on_kind import PYTHON, Cluster
-from person import Person
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.kind_cluster import PYTHON, Cluster
+from lab_testing.person import Person
 
 AUDIT_LOG = "/srv/learning-lab/audit.jsonl"  # in the hub's container, by the lab's default
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from jupyterhub import __version__ as hub_version
 
-from embedded import free_ports
+from lab_testing.embedded import free_ports
 from learning_lab.forking.parents import Forked, ParentOfServers, PlainParent, Request, Root, listen
 from learning_lab.services import JUPYTER_CONFIG
 from learning_lab.warm.start import ENVIRONMENT, WarmParent
@@ -47,7 +47,7 @@ class Site:
         self.config = self.path / "config"
         self.config.mkdir()
         self._extensions: list[str] = []
-        self.extend("witness", Path(__file__).with_name("witness.py").read_text())
+        self.extend("witness", Path(__file__).with_name("inspection_extension.py").read_text())
 
     def extend(self, name: str, text: str) -> Path:
         """Add a module that servers load as an extension; one that has nothing to load gets that too."""

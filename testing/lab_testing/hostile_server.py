@@ -7,7 +7,7 @@ import os
 import pwd
 from pathlib import Path
 
-from lab_on_kind import Cluster
+from lab_testing.kind_cluster import Cluster
 
 # What any person can put into their own ~/.jupyter: the server answers `evil/...` as they like, to anybody.
 CONFIG = """

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-HOSTILE = Path(__file__).with_name("hostile.jsonl")
+HOSTILE = Path(__file__).with_name("hostile_annotations.jsonl")
 
 
 def hostile(kind: str) -> list[dict[str, Any]]:

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-HUB = Path(__file__).resolve().parents[1]
-PROJECT = HUB.parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
+HUB = PROJECT / "services" / "hub"
 NAMESPACES = PROJECT / "k8s" / "base" / "namespaces.yaml"
 
 READY_SECONDS = 60

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from embedded import NAMESPACES, PROJECT
+from lab_testing.embedded import NAMESPACES, PROJECT
 
 IN_POD = Path(__file__).with_name("in_pod.py")
 LAB = "learning-lab-system"

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from k8s_annotations import PREFIX, namespace_name
-from lab_on_kind import Cluster, namespaces
+from lab_testing.kind_cluster import Cluster, namespaces
 
 SERVER_SECONDS = 90
 
