@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright._impl._api_structures import ViewportSize
 from playwright.sync_api import Page, expect
 
 from lab_testing.visitor import EmbeddedSite, Visitor
@@ -14,8 +14,8 @@ from lab_testing.visitor import EmbeddedSite, Visitor
 pytestmark = pytest.mark.timeout(300)
 
 both_schemes = pytest.mark.parametrize("scheme", ["light", "dark"])
-WIDE: dict[str, Any] = {"width": 1280, "height": 860}
-NARROW: dict[str, Any] = {"width": 390, "height": 844}
+WIDE: ViewportSize = {"width": 1280, "height": 860}
+NARROW: ViewportSize = {"width": 390, "height": 844}
 
 
 def check(page: Page) -> None:

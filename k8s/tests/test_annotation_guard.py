@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ RIGHTS = [
         ],
     },
 ]
-USER = {
+USER: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Namespace",
     "metadata": {

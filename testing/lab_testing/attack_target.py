@@ -52,8 +52,12 @@ class Target(Protocol):
     """
 
     url: str
-    embedded: EmbeddedLab | None
-    cluster: Cluster | None
+
+    @property
+    def embedded(self) -> EmbeddedLab | None: ...
+
+    @property
+    def cluster(self) -> Cluster | None: ...
 
     def run_as(self, userid: str, program: str, argument: str, seconds: float) -> str:
         """Run a Python program as a person where people's servers run; what it printed."""

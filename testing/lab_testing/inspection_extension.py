@@ -55,7 +55,7 @@ def random_things(app: Any, about: str) -> dict[str, Any]:
         "uuid1": str(uuid.uuid1()),
         "uuid4": str(uuid.uuid4()),
         "temporary name": tempfile.mktemp(),
-        "temporary name of multiprocessing": next(multiprocessing.synchronize.SemLock._rand),
+        "temporary name of multiprocessing": next(multiprocessing.synchronize.SemLock._rand),  # type: ignore[attr-defined]
         "key of multiprocessing": bytes(multiprocessing.current_process().authkey).hex(),
         "cookie secret": app.web_app.settings["cookie_secret"].hex(),
         "token": app.identity_provider.token or os.environ["JUPYTERHUB_API_TOKEN"],
@@ -105,7 +105,7 @@ def process(app: Any, about: str) -> dict[str, Any]:
         "loops": sum(isinstance(each, asyncio.AbstractEventLoop) for each in _everything()),
         "loggers": {name: _handlers(name) for name in ["", *logging.root.manager.loggerDict] if _handlers(name)},
         "authorities": sorted(str(each["subject"]) for each in aiohttp.connector._SSL_CONTEXT_VERIFIED.get_ca_certs()),
-        "multiprocessing starts in": multiprocessing.process.ORIGINAL_DIR,
+        "multiprocessing starts in": multiprocessing.process.ORIGINAL_DIR,  # type: ignore[attr-defined]
         "trash": os.fsdecode(send2trash.plat_other.HOMETRASH),
         "username": Session().username,
         "lab": {name: str(getattr(_lab(app), name)) for name in ("user_settings_dir", "workspaces_dir")},

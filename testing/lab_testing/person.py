@@ -63,7 +63,8 @@ class Person:
     def server(self, name: str = "") -> dict[str, Any] | None:
         """The model of the server as the REST API gives it; None when there is none."""
         model = self.api("GET", f"/users/{self.userid}").json()
-        return model.get("servers", {}).get(name)
+        server: dict[str, Any] | None = model.get("servers", {}).get(name)
+        return server
 
     def wait_until_ready(self, name: str = "") -> dict[str, Any]:
         until = time.monotonic() + START_SECONDS
