@@ -1,4 +1,4 @@
-module learning-lab/kind/tools
+module learning-lab/kind/offline
 
 go 1.24.0
 

@@ -18,7 +18,7 @@ from lab_testing.kind_cluster import LAB, PYTHON, Cluster
 from lab_testing.running_server import Server
 from lab_testing.visitor import PASSWORDS, Visitor
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 STATE = "/srv/learning-lab"

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from lab_testing.kind_cluster import DEPLOYMENT, LAB, Cluster, wait_until
 from lab_testing.visitor import Visitor
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 TAG = "e2e"
 TOLD = "The lab was updated at"

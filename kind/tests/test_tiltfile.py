@@ -24,17 +24,6 @@ DOCKERFILE = PROJECT / "services" / "hub" / "Dockerfile"
 needs_tilt = pytest.mark.skipif(not shutil.which("tilt"), reason="no tilt on the PATH: the Tiltfile was not run")
 
 
-@pytest.fixture(scope="module")
-def base_url() -> str:
-    """No lab is started for this module."""
-    return ""
-
-
-@pytest.fixture(autouse=True)
-def cluster() -> None:
-    """Nor is a cluster looked for."""
-
-
 @pytest.fixture
 def tilt(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Evaluate the Tiltfile under a context of the given name; no cluster is behind it."""

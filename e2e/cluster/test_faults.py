@@ -31,7 +31,7 @@ from lab_testing.kind_cluster import (
 from lab_testing.running_server import Server
 from lab_testing.visitor import Visitor
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 BINDING = "clusterrolebinding/learning-lab:read-namespaces"
 LAST_KNOWN = "Your list of directories cannot be read at the moment: this is the last known one."
