@@ -29,6 +29,7 @@ from typing import Any
 from jupyterhub import __version__ as hub_version
 
 from lab_testing.embedded import free_ports
+from lab_testing.processes import running
 from learning_lab.forking.parents import Forked, ParentOfServers, PlainParent, Request, Root, listen
 from learning_lab.services import JUPYTER_CONFIG
 from learning_lab.warm.start import ENVIRONMENT, WarmParent
@@ -271,11 +272,7 @@ async def end(forked: Forked, number: int = signal.SIGKILL, within: float = 15) 
 
 def warm_parents() -> set[int]:
     """The PIDs of the warm parents that are there, without what they have just forked."""
-    found = {
-        int(each.name)
-        for each in Path("/proc").iterdir()
-        if each.name.isdecimal() and b"-m learning_lab.warm.parent " in _read(each / "cmdline").replace(b"\0", b" ")
-    }
+    found = {each.pid for each in running("-m learning_lab.warm.parent ")}
     return {pid for pid in found if parent_of(pid) not in found}
 
 
@@ -327,9 +324,3 @@ def opened(userid: str, pid: int, what: str) -> str:
     look = f"os.listdir('{path}')" if what in {"fd", "map_files", "root", "cwd"} else f"open('{path}').read(1)"
     program = f"try:\n    {look}\nexcept OSError as error:\n    print(error.strerror)\nelse:\n    print('opened')"
     return can(userid, f"import os\n{program}")
-
-
-def _read(path: Path) -> bytes:
-    with contextlib.suppress(OSError):
-        return path.read_bytes()
-    return b""

@@ -18,6 +18,7 @@ import yaml
 from playwright.sync_api import Page, expect
 
 from lab_testing.embedded import EmbeddedLab
+from lab_testing.processes import running, server_pid
 
 PASSWORDS = {"alice": "pass1", "bob": "pass2", "carol": "pass3"}
 LAB_SECONDS = 90  # a server may wait for a busy machine
@@ -176,13 +177,13 @@ class EmbeddedSite:
     @contextlib.contextmanager
     def held(self, userid: str) -> Iterator[None]:
         """Hold the start that the user makes inside."""
-        parent = self._find(0, b"learning_lab.warm.parent")
+        parent = next(iter(running("learning_lab.warm.parent", 0)), None)
         if parent:
-            os.kill(parent, signal.SIGSTOP)
+            parent.suspend()
             try:
                 yield
             finally:
-                os.kill(parent, signal.SIGCONT)
+                parent.resume()
             return
         with ThreadPoolExecutor(1) as watching:
             held = watching.submit(self._hold, pwd.getpwnam(userid).pw_uid)
@@ -199,19 +200,10 @@ class EmbeddedSite:
     def _wait_for_server(self, uid: int) -> int:
         until = time.monotonic() + LAB_SECONDS
         while time.monotonic() < until:
-            if pid := self._find(uid, b"jupyterhub-singleuser"):
+            if pid := server_pid(uid):
                 return pid
             time.sleep(0.05)
         raise AssertionError("no server was started")
-
-    @staticmethod
-    def _find(uid: int, command: bytes) -> int:
-        """The PID of the user's process with these words in its command line; 0 when there is none."""
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if process.stat().st_uid == uid and command in (process / "cmdline").read_bytes():
-                    return int(process.name)
-        return 0
 
     def log(self) -> str:
         """What a failure's reader wants to see."""
