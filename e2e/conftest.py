@@ -12,8 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -82,7 +81,7 @@ def pytest_runtest_makereport(
         with file.open("a") as log:
             log.write(f"== {item.nodeid}, {call.when} ==\n{cluster.report()}\n")
         report.sections.append(
-            ("What the cluster says", f"is kept in {file}; the end of the hub's log:\n{cluster.log()}")
+            ("What the cluster says", f"is kept in {file}; the end of the hub's log:\n{cluster.tail()}")
         )
     return report
 
@@ -121,7 +120,7 @@ def whole_cluster(base_url: str, embedded: EmbeddedLab | None) -> Cluster | None
     cluster.put_back()
     for userid in PASSWORDS:
         # A run that was killed may have left servers running.
-        person = Person(cast(EmbeddedLab, SimpleNamespace(address=base_url, tail=cluster.log)), userid)
+        person = Person(cluster, userid)
         person.log_in()
         person.stop()
     return cluster

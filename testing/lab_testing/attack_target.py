@@ -6,8 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Protocol, cast
+from typing import Protocol
 
 from lab_testing.embedded import EmbeddedLab
 from lab_testing.kind_cluster import PYTHON, Cluster
@@ -100,20 +99,20 @@ class PodTarget:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.url = cluster.url
+        self.url = cluster.address
 
     def run_as(self, userid: str, program: str, argument: str, seconds: float) -> str:
         return self.cluster.in_hub(PYTHON, "-I", "-c", AS_PERSON, userid, argument, text=program, seconds=seconds)
 
     def person(self, userid: str) -> Person:
-        return _logged_in(Person(cast(EmbeddedLab, SimpleNamespace(address=self.url, tail=self.cluster.log)), userid))
+        return _logged_in(Person(self.cluster, userid))
 
     def hub_writes_to(self) -> list[str]:
         open_files = ["/proc/1/fd/1", "/proc/1/fd/2"]
         return [AUDIT_LOG, *open_files, *self.cluster.in_hub("readlink", *open_files).split()]
 
     def hub_wrote(self) -> str:
-        return self.cluster.in_hub("cat", AUDIT_LOG) + self.cluster.log(lines=1000)
+        return self.cluster.in_hub("cat", AUDIT_LOG) + self.cluster.tail(lines=1000)
 
 
 def _logged_in(person: Person) -> Person:

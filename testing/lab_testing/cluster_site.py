@@ -85,7 +85,7 @@ class ClusterSite:
 
     def log(self) -> str:
         """What a failure's reader wants to see."""
-        return self._cluster.log()
+        return self._cluster.tail()
 
     def restore(self) -> None:
         """Put everything back."""

@@ -82,7 +82,7 @@ class Cluster:
             )
         self.context = context
         self.node = f"{context.removeprefix('kind-')}-control-plane"
-        self.url = url
+        self.address = url
         self._kubectl = tool("kubectl")
 
     @classmethod
@@ -143,7 +143,7 @@ class Cluster:
         try:
             self.wait_until_healthy(60)
         except AssertionError:
-            raise NoCluster(f"The lab does not answer at {self.url}/hub/health. Run `make up`.") from None
+            raise NoCluster(f"The lab does not answer at {self.address}/hub/health. Run `make up`.") from None
 
     def pod(self) -> dict[str, Any]:
         """The lab's pod that is not on its way out.
@@ -158,7 +158,7 @@ class Cluster:
 
     def wait_until_healthy(self, seconds: float = 120) -> None:
         """Wait until people can come in: the hub answers through the proxy."""
-        wait_until(lambda: _answers(f"{self.url}/hub/health"), seconds, f"the lab did not answer at {self.url}")
+        wait_until(lambda: _answers(f"{self.address}/hub/health"), seconds, f"the lab did not answer at {self.address}")
 
     # --- Changes --------------------------------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class Cluster:
         text = self.kubectl("kustomize", str(PROJECT / "k8s" / "overlays" / "local"))
         return [document for document in yaml.safe_load_all(text) if document]
 
-    def log(self, lines: int = 20) -> str:
+    def tail(self, lines: int = 20) -> str:
         """The end of the hub's log."""
         return self.kubectl("logs", "-n", LAB, DEPLOYMENT, "-c", "hub", f"--tail={lines}", check=False)
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import html
 import re
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
-from lab_testing.embedded import EmbeddedLab
-
 PASSWORDS = {"alice": "pass1", "bob": "pass2", "carol": "pass3"}
 START_SECONDS = 60
+
+
+class Lab(Protocol):
+    """A lab that somebody can log in to."""
+
+    address: str
+
+    def tail(self) -> str:
+        """The end of the hub's log, for the reader of a failure."""
+        ...
 
 
 class AsBrowsersFindIt(httpx.HTTPTransport):
@@ -34,7 +42,7 @@ class AsBrowsersFindIt(httpx.HTTPTransport):
 class Person:
     """A person with a browser: keeps cookies, sends the XSRF token, follows redirects."""
 
-    def __init__(self, lab: EmbeddedLab, userid: str) -> None:
+    def __init__(self, lab: Lab, userid: str) -> None:
         self.lab = lab
         self.userid = userid
         self.http = httpx.Client(base_url=lab.address, transport=AsBrowsersFindIt(), follow_redirects=True, timeout=30)
