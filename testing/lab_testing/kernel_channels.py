@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,16 +23,23 @@ class Channels:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, person: Person, kernel: str) -> AsyncIterator[Channels]:
-        """Connect to a kernel of a person's server."""
-        base = str(person.http.base_url).rstrip("/").replace("http", "ws", 1)
-        cookies = "; ".join(f"{each.name}={each.value}" for each in person.http.cookies.jar if "hub" not in each.path)
-        address = f"{base}/user/{person.userid}/api/kernels/{kernel}/channels"
-        socket = await websocket_connect(HTTPRequest(address, headers={"Cookie": cookies}))
+    async def at(cls, address: str, headers: Mapping[str, str]) -> AsyncIterator[Channels]:
+        """Connect to the channels at this http address, with headers that tell who that is."""
+        socket = await websocket_connect(HTTPRequest(address.replace("http", "ws", 1), headers=dict(headers)))
         try:
             yield cls(socket)
         finally:
             socket.close()
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, person: Person, kernel: str) -> AsyncIterator[Channels]:
+        """Connect to a kernel of a person's server."""
+        base = str(person.http.base_url).rstrip("/")
+        cookies = "; ".join(f"{each.name}={each.value}" for each in person.http.cookies.jar if "hub" not in each.path)
+        address = f"{base}/user/{person.userid}/api/kernels/{kernel}/channels"
+        async with cls.at(address, {"Cookie": cookies}) as channels:
+            yield channels
 
     async def send(self, message_type: str, content: dict[str, Any], channel: str = "shell") -> AsyncIterator[Any]:
         """Send a message; what the kernel says to it, up to its reply."""

@@ -1,33 +1,26 @@
-"""Measure live updates beside rebuild, push and rollout, in one run on the cluster of `make up`: `make bench-live`.
+"""An edit of the sources until the lab's address shows it: live, beside a new image and a new pod.
 
-    python bench/live_update.py [--repeats 5] [--dependencies 2]
-
-It edits real sources and puts them back, also after Ctrl-C. With a `tilt` on the PATH, `tilt up` of the project's own
+Real sources are edited and put back, also after Ctrl-C. With a `tilt` on the PATH, `tilt up` of the project's own
 Tiltfile does the live updates; without one, the same copy and the same restart by kubectl. While it does, alice has a
-server and a kernel with a variable: the run fails when they are not the same afterwards. The peers take the same
-edits through a new image and a new pod: with `kind load`, the usual way on kind, and with a push of changed layers to
-the local registry, as `make up` does. These machines are shared and noisy: read the ratios.
+server and a kernel with a variable: the run fails when they are not the same afterwards. The peer is `kind load`, the
+usual way on kind; a push of changed layers to the local registry, as `make up` does it, is measured too. Neither of
+the two cares what was edited, so each takes one edit in every repeat.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
 import re
 import shutil
-import signal
-import statistics
 import sys
 import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
 
 import httpx
 
@@ -36,11 +29,14 @@ sys.path[:0] = [str(PROJECT / each) for each in ("kind",)]
 
 from cluster import REGISTRY_HOST  # noqa: E402
 from delivery import SECONDS, ByHand, Load, Push, Tilt, Way  # noqa: E402
-from kernel_session import AtWork, LostWork, person  # noqa: E402  the path above
+from kernel_session import AtWork  # noqa: E402
 from lab_testing.kind_cluster import DEPLOYMENT, LAB, Cluster, NoCluster, wait_until  # noqa: E402
+from lab_testing.person import Person  # noqa: E402
+from report import Bar, Figure  # noqa: E402
 from steps import Stop  # noqa: E402
 
-RESULTS = PROJECT / "bench" / "results"
+PEER = "kind load"
+TILT_LOG = PROJECT / ".tools" / "tilt.log"
 HUB = PROJECT / "services/hub/src/learning_lab"
 MARK = "live-update-"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -67,29 +63,6 @@ class Edit:
     seen: Callable[[str], bool]
     within: float
     faster: float = 1
-
-
-@dataclass
-class Figure:
-    """What was measured of an edit, in seconds."""
-
-    edit: Edit
-    live: list[float] = field(default_factory=list)
-    pushed: list[float] = field(default_factory=list)
-    loaded: list[float] = field(default_factory=list)
-
-    def times_faster_than(self, peer: list[float]) -> float:
-        """By the medians."""
-        return statistics.median(peer) / statistics.median(self.live)
-
-    def kept(self) -> dict[str, Any]:
-        """What goes into the file."""
-        seconds = {"live": self.live, "pushed": self.pushed, "loaded": self.loaded}
-        ratios = {name: self.times_faster_than(peer) for name, peer in seconds.items() if name != "live"}
-        return {"name": self.edit.name, "seconds": seconds, "times_faster_than": ratios}
-
-
-# --- Measuring --------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -120,10 +93,12 @@ def seconds_until_seen(edit: Edit, way: Way) -> float:
     return time.perf_counter() - began
 
 
-def edits(url: str) -> list[Edit]:
+def edits(cluster: Cluster) -> list[Edit]:
     """The edits, and how each is seen."""
-    http = httpx.Client(base_url=url, timeout=10)
-    bob = person(url, "bob").http
+    http = httpx.Client(base_url=cluster.address, timeout=10)
+    bob = Person(cluster, "bob")
+    bob.log_in()
+    bob.stop()
 
     def shows(client: httpx.Client, path: str, mark: str) -> bool:
         with contextlib.suppress(httpx.TransportError):
@@ -144,7 +119,7 @@ def edits(url: str) -> list[Edit]:
     policy = '"Referrer-Policy": "same-origin",'
     described = 'values.get("description", "'
     library = PROJECT / "libs/k8s_annotations/src/k8s_annotations/grants/parsing.py"
-    page, menu = (lambda mark: shows(http, "/hub/login", mark)), (lambda mark: shows(bob, "/hub/spawn", mark))
+    page, menu = (lambda mark: shows(http, "/hub/login", mark)), (lambda mark: shows(bob.http, "/hub/spawn", mark))
     title, root = '<span class="lab-of', ":root {\n"
     return [
         Edit("template", HUB / "pages/templates/login.html", f'{title}">', f'{title} MARK">', page, 1, 10),
@@ -164,13 +139,12 @@ def image_of(cluster: Cluster) -> dict[str, int]:
         return {layer["digest"]: layer["size"] for layer in json.load(answer)["layers"]}
 
 
-def change_dependencies(cluster: Cluster, way: Way) -> tuple[float, int, int]:
+def change_packages(cluster: Cluster, file: Path, way: Way) -> tuple[float, int, int]:
     """Change what the packages are installed from.
 
     Returns:
         Seconds until the lab runs with the new image, the bytes that travelled, and those of the whole image.
     """
-    file = PROJECT / "services/hub/pyproject.toml"
     before, pod = image_of(cluster), cluster.pod()["metadata"]["uid"]
     began = time.perf_counter()
     file.write_text(f"{file.read_text()}# {MARK}{uuid.uuid4().hex}\n")
@@ -193,109 +167,67 @@ def change_dependencies(cluster: Cluster, way: Way) -> tuple[float, int, int]:
     return took, sum(size for digest, size in after.items() if digest not in before), sum(after.values())
 
 
-def measure(cluster: Cluster, repeats: int, dependency_repeats: int) -> dict[str, Any]:
-    """Do all of it.
+def measure(repeats: int) -> list[Figure]:
+    """Edit, look, and put back.
 
-    Returns:
-        The figures, and how they were come by.
+    Raises:
+        RuntimeError: there is no cluster with the lab, a step failed, or alice lost her work.
     """
-    dependencies: list[tuple[float, int, int]] = []
-    lock = PROJECT / "services/hub/pyproject.toml"
-    tilt = Tilt(cluster, RESULTS / "tilt.log") if shutil.which("tilt") else None
+    cluster = Cluster.of_environment(f"http://127.0.0.1:{os.environ.get('PORT') or 8000}")
+    tilt = Tilt(cluster, TILT_LOG) if shutil.which("tilt") else None
+    if not tilt:
+        cluster.check()
+    try:
+        return _measure(cluster, tilt, repeats)
+    except (Stop, AssertionError, httpx.HTTPError) as error:
+        raise RuntimeError(str(error)) from error
+
+
+def _measure(cluster: Cluster, tilt: Tilt | None, repeats: int) -> list[Figure]:
     live: Way = tilt or ByHand(cluster)
     push, load = Push(cluster), Load(cluster)
+    packages = PROJECT / "services/hub/pyproject.toml"
     with contextlib.ExitStack() as at_the_end:
         if tilt:
             say("tilt up: the first image and the first pod")
             at_the_end.enter_context(tilt.up())
         cluster.wait_until_healthy(SECONDS)
-        all_edits = edits(cluster.url)
-        figures = {edit.name: Figure(edit) for edit in all_edits}
-        with put_back(*(edit.path for edit in all_edits), lock):
+        all_edits = edits(cluster)
+        figures = [
+            Figure(each.name, "s", [Bar(each.within, "lab"), *([Bar(1 / each.faster)] if each.faster > 1 else [])])
+            for each in all_edits
+        ]
+        pushed = Figure("the same by build, push and rollout", "s")
+        image = Figure(f"a change of packages, by {(tilt or push).name}", "s")
+        travelled = Figure("  of its image travelled", "MiB")
+        with put_back(*(edit.path for edit in all_edits), packages):
             say(f"live, by {live.name}, while alice is at work")
-            alice = AtWork(cluster.url)
+            alice = AtWork(cluster)
             for _ in range(repeats):
-                for edit in all_edits:
-                    figures[edit.name].live.append(seconds_until_seen(edit, live))
+                for edit, figure in zip(all_edits, figures, strict=True):
+                    figure.lab.append(seconds_until_seen(edit, live))
                     alice.go_on()
             alice.leave()
-            say("a change of dependencies")
-            way = live if tilt else push
-            dependencies += [change_dependencies(cluster, way) for _ in range(dependency_repeats)]
+            say("a change of packages")
+            seconds, size, whole = change_packages(cluster, packages, tilt or push)
+            image.lab.append(seconds)
+            travelled.lab.append(size / 2**20)
+            travelled.text = f"  of its image's {whole / 2**20:.0f} MiB travelled"
     with put_back(*(edit.path for edit in all_edits)):
         say(f"the peers: {push.name}; {load.name}")
-        push.bring()  # what the change of dependencies left is not the peers' to build
-        for _ in range(repeats):
-            for edit in all_edits:
-                figures[edit.name].pushed.append(seconds_until_seen(edit, push))
-                figures[edit.name].loaded.append(seconds_until_seen(edit, load))
+        push.bring()  # what the change of packages left is not the peers' to build
+        for repeat in range(repeats):
+            edit = all_edits[repeat % len(all_edits)]
+            pushed.lab.append(seconds_until_seen(edit, push))
+            taken = seconds_until_seen(edit, load)
+            for figure in (*figures, pushed):
+                figure.peer.append(taken)
     say("the lab without the edits")
     push.bring()
     cluster.wait_until_healthy(SECONDS)
-    return {"live": live.name, "figures": list(figures.values()), "dependencies": dependencies}
+    return [*figures, pushed, image, travelled]
 
 
 def say(what: str) -> None:
     """Tell what is being done."""
     print(f"bench: {what} ...", file=sys.stderr, flush=True)
-
-
-def report(result: dict[str, Any]) -> list[str]:
-    """Print the table.
-
-    Returns:
-        The promises that were not kept.
-    """
-    print(f"\nlive: {result['live']}")
-    print("Seconds from saving the file until the lab's address shows it; medians, and the worst of the live ones.\n")
-    print(f"{'edit of':<32}{'live':>7}{'worst':>7}{'build, push, rollout':>24}{'build, kind load, rollout':>29}")
-    broken = []
-    for each in result["figures"]:
-        live, name = statistics.median(each.live), each.edit.name
-        print(f"{name:<32}{live:>7.2f}{max(each.live):>7.2f}", end="")
-        for peer, width in ((each.pushed, 14), (each.loaded, 19)):
-            print(f"{statistics.median(peer):>{width}.1f}{each.times_faster_than(peer):>8.1f} x", end="")
-        print()
-        if live > each.edit.within:
-            broken.append(f"{name}: {live:.2f} s, and {each.edit.within:g} s are promised")
-        ratio = each.times_faster_than(each.loaded)
-        if ratio < each.edit.faster:
-            broken.append(f"{name}: {ratio:.1f} times faster, and {each.edit.faster:g} are promised")
-    seconds = [took for took, _, _ in result["dependencies"]]
-    travelled, whole = (max(sizes) / 2**20 for sizes in list(zip(*result["dependencies"], strict=True))[1:])
-    print(f"{'dependencies (a new image)':<32}{statistics.median(seconds):>7.2f}{max(seconds):>7.2f}", end="")
-    print(f"   {travelled:.0f} of {whole:.0f} MiB travelled")
-    print("\nalice's server, kernel and variable were the same after each of the live edits")
-    return broken
-
-
-def main() -> None:
-    """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--dependencies", type=int, default=2, help="how often the dependencies are changed")
-    arguments = parser.parse_args()
-
-    def end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
-    RESULTS.mkdir(exist_ok=True)
-    try:
-        cluster = Cluster.of_environment(f"http://127.0.0.1:{os.environ.get('PORT') or 8000}")
-        if not shutil.which("tilt"):
-            cluster.check()
-        result = measure(cluster, arguments.repeats, arguments.dependencies)
-    except (NoCluster, LostWork, Stop, AssertionError, httpx.HTTPError) as error:
-        sys.exit(f"bench: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nbench: stopped; the files are as they were. `make up` brings the lab without the edits.")
-    broken = report(result)
-    kept = result | {"figures": [each.kept() for each in result["figures"]]}
-    (RESULTS / "live_update.json").write_text(json.dumps(kept, indent=1))
-    if broken:
-        sys.exit("bench: not kept: " + "; ".join(broken))
-
-
-if __name__ == "__main__":
-    main()
