@@ -1,4 +1,4 @@
-"""What can go wrong when a namespace is read.
+"""What can go wrong when a namespace is read or written.
 
 The hierarchy is ours so that callers can tell whose turn it is without knowing the HTTP library or the Kubernetes
 client beneath; none of their exceptions leaves this package. Every message says what was tried and what to do next,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class AnnotationError(Exception):
-    """Reading a namespace failed. Catch this for all kinds."""
+    """Reading or writing a namespace failed. Catch this for all kinds."""
 
 
 class InvalidUserId(AnnotationError):
@@ -34,6 +34,22 @@ class ClusterUnavailable(AnnotationError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Conflict(AnnotationError):
+    """What was to be written was written by somebody else meanwhile, or is theirs to write (409).
+
+    Attributes:
+        owned: another field manager owns it; trying again does not help, taking it over does.
+    """
+
+    def __init__(self, message: str, *, owned: bool) -> None:
+        super().__init__(message)
+        self.owned = owned
+
+
+class Invalid(AnnotationError):
+    """The cluster does not take what was to be written: it is not valid there (400, 422)."""
 
 
 class NotConfigured(AnnotationError):

@@ -72,13 +72,22 @@ class Pools:
         self.manager: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
         self.manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
-    def get(
-        self, url: str, headers: Mapping[str, str], timeout: urllib3.Timeout, largest: int, until: float
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout: urllib3.Timeout,
+        largest: int,
+        until: float,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """One GET, not tried again and not redirected.
+        """One request, not tried again and not redirected.
 
         Args:
+            method: of HTTP.
             url: where.
+            body: what is sent; None for nothing.
             headers: of the request.
             timeout: to connect, and between two pieces of the answer.
             largest: bytes of the answer that are read; one byte more tells that there was more.
@@ -96,18 +105,25 @@ class Pools:
         def send() -> tuple[int, Mapping[str, str], bytes]:
             _this_thread.call = call
             response = self.manager.request(
-                "GET", url, headers=headers, timeout=timeout, retries=False, redirect=False, preload_content=False
+                method,
+                url,
+                body=body,
+                headers=headers,
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+                preload_content=False,
             )
             try:
                 # Not `.data`: that reads without a bound.
-                body = response.read(largest + 1, decode_content=True)
+                answer = response.read(largest + 1, decode_content=True)
             except BaseException:
                 response.close()
                 raise
-            if len(body) > largest:
+            if len(answer) > largest:
                 response.close()  # with an unread rest it cannot be used again
             response.release_conn()
-            return response.status, response.headers, body
+            return response.status, response.headers, answer
 
         try:
             return Task(send, "cluster-call").result(until)
