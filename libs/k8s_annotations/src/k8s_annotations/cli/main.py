@@ -1,10 +1,10 @@
-"""The command ``k8s-annotations``: look at the lists of directories from a shell, and check them.
+"""The command ``k8s-annotations``: look at the lists of directories from a shell, check them, and change them.
 
 Rules kept here:
-- it only reads; what it says of a list is what the hub's menu would show;
+- what it says of a list is what the hub's menu would show; what changes one is in `commands`;
 - errors are one line on stderr: never a traceback, even on Ctrl-C or a closed pipe;
-- it ends with 0, 1 (`check` found something), 2 (wrong arguments), 3 (could not be read), 130 (Ctrl-C) or 141 (the
-  pipe was closed).
+- it ends with 0, 1 (`check` found something, `apply` left somebody out), 2 (wrong arguments), 3 (could not be read or
+  written), 130 (Ctrl-C) or 141 (the pipe was closed).
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ from k8s_annotations.errors import AnnotationError
 from k8s_annotations.grants import Entry, Grants, InvalidPath, canonical_path, fold
 from k8s_annotations.manifests import ManifestReader
 from k8s_annotations.namespaces import PREFIX, Reader, user_namespace
+from k8s_annotations.people import InvalidIdentity, InvalidTemplate
 from k8s_annotations.untrusted_text import escaped
 
+from . import commands
+from .changes import Refused
 from .findings import check_manifests, check_namespaces
 from .output import formatted, table
 from .users import Site, users
@@ -35,7 +38,11 @@ _EPILOG = """examples:
   k8s-annotations get alice                     what alice's namespace says and grants
   k8s-annotations who /s/shared/genomics        everybody who can open it
   k8s-annotations check namespaces.yaml         every bad entry of a file, with its line
-  kubectl get ns -o yaml | k8s-annotations check -"""
+  kubectl get ns -o yaml | k8s-annotations check -
+  k8s-annotations create carol --directory /s/carol/notebooks
+  k8s-annotations grant alice /s/shared/genomics --title "Genomics course" --access ro
+  k8s-annotations revoke alice genomics --dry-run
+  k8s-annotations apply people.csv              thousands at once; run it again at any time"""
 
 
 class _Wrong(Exception):
@@ -64,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except SystemExit as end:  # of argparse: --help, or wrong arguments
         code = end.code if isinstance(end.code, int) else USAGE
-    except _Wrong as error:
+    except (_Wrong, Refused, InvalidIdentity, InvalidTemplate) as error:
         code = _say(str(error), USAGE)
     except AnnotationError as error:
         code = _say(str(error), UNREADABLE)
@@ -186,8 +193,8 @@ def _everywhere() -> _Parser:
     """The options that stand before or after the verb."""
     # A default would overwrite, after the verb, what stood before it.
     parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
-    add = parser.add_argument_group("where to read").add_argument
-    add("--file", type=Path, metavar="FILE", help="read this file of Namespace manifests, not a cluster")
+    add = parser.add_argument_group("where to read, and to write").add_argument
+    add("--file", type=Path, metavar="FILE", help="this file of Namespace manifests, not a cluster")
     add("--kubeconfig", type=Path, metavar="FILE", help="the kubeconfig (else the service account, ~/.kube/config)")
     add("--context", metavar="NAME", help="the context of the kubeconfig (else its current one)")
     add("--prefix", type=_prefix, help=f"the prefix of the label and the annotations (else {PREFIX})")
@@ -200,7 +207,7 @@ def _everywhere() -> _Parser:
 def _parser() -> _Parser:
     parser = _Parser(
         prog=NAME,
-        description="Look at the notebook directories that users' namespaces grant.",
+        description="Look at the notebook directories that users' namespaces grant, and change them.",
         epilog=_EPILOG,
         parents=[_everywhere()],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -213,7 +220,7 @@ def _parser() -> _Parser:
     def verb(name: str, run: Callable[[argparse.Namespace, Site], int], text: str) -> _Parser:
         made = verbs.add_parser(name, help=text, description=text, parents=[_everywhere()])
         made.set_defaults(run=run)
-        if run is not _check:
+        if run in (_get, _list, _who):
             made.add_argument("-o", "--output", choices=["json", "yaml", "table"], default="table")
         return made
 
@@ -222,7 +229,44 @@ def _parser() -> _Parser:
     verb("who", _who, "who can open a directory").add_argument("directory", metavar="PATH|NAME")
     checked = verb("check", _check, "every bad entry: place, user, reason; exit code 1 when there is any")
     checked.add_argument("manifests", type=Path, nargs="?", metavar="FILE", help="a file of manifests, - for stdin")
+    _add_changes(verb)
     return parser
+
+
+def _add_changes(verb: Callable[..., _Parser]) -> None:
+    """The verbs that change something."""
+    grant = verb("grant", commands.grant, "add a directory to a user's list, or change what the list says of it")
+    grant.add_argument("user", metavar="USER")
+    grant.add_argument("directory", metavar="PATH")
+    grant.add_argument("--name", help="what people type (else the last part of the path)")
+    grant.add_argument("--title", help="what people read (else the name)")
+    grant.add_argument("--description", help="one line")
+    grant.add_argument("--access", choices=["ro", "rw"], help="for reading, or for writing too (else rw)")
+    grant.add_argument("--default", action="store_true", help="preselect it where nothing else is")
+    revoke = verb("revoke", commands.revoke, "take a directory from a user: from the list and from the labels")
+    revoke.add_argument("user", metavar="USER")
+    revoke.add_argument("directory", metavar="PATH|NAME")
+    create = verb("create", commands.create, "make a user's namespace, and what a template has besides")
+    create.add_argument("user", metavar="USER")
+    create.add_argument("--directory", action="append", metavar="PATH", help="of the list; may be given again")
+    create.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="of the namespace")
+    create.add_argument("--uid", help="the user's number (else that of the account on this machine)")
+    create.add_argument("--gid", help="the number of the user's own group")
+    create.add_argument("--groups", metavar="GID,...", help="those of more groups")
+    apply = verb("apply", commands.apply, "make everybody of a list what it says: people.yaml, people.csv or - (YAML)")
+    apply.add_argument("people", type=Path, metavar="FILE")
+    apply.add_argument("--jobs", type=_jobs, default=8, metavar="N", help="how many at a time (8)")
+    for each in (create, apply):
+        each.add_argument("--template", type=Path, metavar="FILE", help="what a user has (else a namespace)")
+    for each in (grant, revoke, create, apply):
+        each.add_argument("--dry-run", action="store_true", help="tell the difference, and write nothing")
+        each.add_argument("--take-over", action="store_true", help="write what another field manager has written, too")
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError("a number from 1 to 64")
+    return int(text)
 
 
 def _prefix(text: str) -> str:

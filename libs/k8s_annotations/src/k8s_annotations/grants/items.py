@@ -117,6 +117,12 @@ def read_items(text: str) -> list[Item] | None:
             return _item_by_item(as_yaml, error)
 
 
+def begins_item(line: str) -> str | None:
+    """The indentation of a line that begins an item of a block list; None when it begins none."""
+    found = _FIRST_ITEM.match(line)
+    return found[1] if found else None
+
+
 def _read(text: str) -> list[Item] | None:
     try:
         return _items(yaml.parse(text, Loader=Loader))
