@@ -76,7 +76,8 @@ def _check_written(status: int, answer: dict[str, Any], what: str, host: str) ->
         fields = [each for each in causes if isinstance(each, dict)] if isinstance(causes, list) else []
         told = "; ".join(escaped(f"{each.get('field')}: {each.get('message')}", 200) for each in fields[:5]) or said
         owned = any(each.get("reason") == "FieldManagerConflict" for each in fields)
-        raise Conflict(f"Somebody else has written {what}: {told}.", owned=owned)
+        advice = "Take it over (--take-over) when it is yours to change." if owned else "Try again."
+        raise Conflict(f"Somebody else has written {what}: {told.rstrip('.')}. {advice}", owned=owned)
     if status in {400, 413, 415, 422} and said:
         raise Invalid(f"{host} does not take {what}. It says: {said}")
 
