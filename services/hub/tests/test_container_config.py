@@ -91,8 +91,8 @@ def test_in_a_container_the_hub_is_found_by_the_pods_own_address() -> None:
     done = load(LAB_CONTAINER="1", LAB_POD_IP="")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "learning-lab: cannot start: LAB_POD_IP is not set. In a container it is the address of the pod, from"
-        " status.podIP: k8s/base/hub.yaml has the lines."
+        "learning-lab: cannot start: LAB_POD_IP is not set. In a container it must be the pod's address"
+        " (status.podIP); copy the lines from k8s/base/hub.yaml."
     )
 
 
