@@ -108,7 +108,7 @@ def test_uv_without_a_connection_gets_a_sentence(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         setup.install_uv()
-    assert "uv could not be installed. Without a connection to the package index" in str(ended.value)
+    assert "uv could not be installed. The first run needs a connection to the package index" in str(ended.value)
     assert "Traceback" not in capfd.readouterr().err
 
 
