@@ -179,7 +179,7 @@ def update(cluster: Cluster, registry: Registry, notice: timedelta, now: datetim
     if decision.at:
         cluster.tell({PLANNED: decision.at.isoformat(timespec="seconds")})
     elif decision.verb == "restart":
-        # Written once the restart is requested. The new pod starts after the old one has ended, so it shows this at once.
+        # Written once the restart is requested. The new pod starts after the old one ends, so it shows this at once.
         cluster.tell({PLANNED: None, UPDATED: now.isoformat(timespec="seconds")})
     elif decision.verb == "rest" and PLANNED in told:
         cluster.tell({PLANNED: None})  # the tag has moved back in the meantime
