@@ -1,10 +1,10 @@
-"""The command ``k8s-annotations``: look at the lists of directories from a shell, and check them.
+"""The command ``k8s-annotations``: show and check lists of directories from a shell.
 
 Rules kept here:
-- it only reads; what it says of a list is what the hub's menu would show;
+- it only reads, and reports exactly what the hub's menu would show;
 - errors are one line on stderr: never a traceback, even on Ctrl-C or a closed pipe;
-- it ends with 0, 1 (`check` found something), 2 (wrong arguments), 3 (could not be read), 130 (Ctrl-C) or 141 (the
-  pipe was closed).
+- it exits with 0, 1 (`check` found something), 2 (wrong arguments), 3 (something could not be read), 130 (Ctrl-C) or
+  141 (closed pipe).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ NAME = "k8s-annotations"
 FOUND, USAGE, UNREADABLE, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 130, 141
 
 _EPILOG = """examples:
-  k8s-annotations get alice                     what alice's namespace says and grants
+  k8s-annotations get alice                     alice's annotations, and what they grant
   k8s-annotations who /s/shared/genomics        everybody who can open it
-  k8s-annotations check namespaces.yaml         every bad entry of a file, with its line
+  k8s-annotations check namespaces.yaml         every bad entry in a file, with its line
   kubectl get ns -o yaml | k8s-annotations check -"""
 
 
 class _Wrong(Exception):
-    """The arguments are wrong. `str()` is one line."""
+    """The arguments are wrong. The message is one line."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,18 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: without the program's name; None takes those of the process.
+        arguments: without the program's name; None uses those of the process.
 
     Returns:
         The exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that knows only ASCII
+            stream.reconfigure(errors="backslashreplace")  # for terminals that can only show ASCII
     try:
         code = _run(_parser().parse_args(arguments))
         sys.stdout.flush()
-    except SystemExit as end:  # of argparse: --help, or wrong arguments
+    except SystemExit as end:  # from argparse: --help, or wrong arguments
         code = end.code if isinstance(end.code, int) else USAGE
     except _Wrong as error:
         code = _say(str(error), USAGE)
@@ -71,11 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = _say("Interrupted.", INTERRUPTED)
     except OSError as error:
-        # Python flushes stdout once more at its end, and would complain.
+        # Python flushes stdout once more when it exits, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         closed = isinstance(error, BrokenPipeError)
         code = PIPE_CLOSED if closed else _say(f"The output cannot be written: {error.strerror}.", UNREADABLE)
-    except Exception as error:  # the rule above: one line, whatever it is
+    except Exception as error:  # any error is one line: see the rules above
         code = _say(f"{type(error).__name__}: {error}", UNREADABLE)
     return code
 
@@ -88,7 +88,7 @@ def _say(message: str, code: int) -> int:
 def _run(options: argparse.Namespace) -> int:
     run: Callable[[argparse.Namespace, Site], int] = options.run
     if options.file is not None and (options.kubeconfig is not None or options.context is not None):
-        raise _Wrong("Give a file or a cluster: --file goes with neither --kubeconfig nor --context.")
+        raise _Wrong("Give a file or a cluster: --file cannot be combined with --kubeconfig or --context.")
     default = options.default_directory
     if default is None:
         default = f"{options.roots[0]}/{{userid}}/notebooks"
@@ -138,7 +138,7 @@ def _who(options: argparse.Namespace, site: Site) -> int:
         folded = fold(options.directory)
         if options.directory.startswith("/"):
             paths = {canonical_path(options.directory, site.roots)}
-        else:  # a name is a user's own word: take what it means to anyone
+        else:  # names differ between users: take every path that the name means to somebody
             meant = [pair for grants in everybody for pair in grants.meant(folded)]
             paths = {canonical_path(path, site.roots) for entry, path in meant if entry.problem is None}
     except InvalidPath as error:
@@ -167,7 +167,7 @@ def _write(rows: Sequence[dict[str, object]], columns: Sequence[str], form: str)
 def _check(options: argparse.Namespace, site: Site) -> int:
     file = options.manifests if options.manifests is not None else options.file
     if options.manifests is not None and (options.file, options.kubeconfig, options.context) != (None, None, None):
-        raise _Wrong("Give the file once, and no cluster: check FILE goes without --file, --kubeconfig and --context.")
+        raise _Wrong("Give one file and no cluster: don't combine check FILE with --file, --kubeconfig or --context.")
     if file is None:
         findings = check_namespaces(_reader(options).list(), site)
     else:
@@ -183,16 +183,16 @@ def _check(options: argparse.Namespace, site: Site) -> int:
 
 
 def _everywhere() -> _Parser:
-    """The options that stand before or after the verb."""
-    # A default would overwrite, after the verb, what stood before it.
+    """The options that may come before or after the verb."""
+    # With a default, the parser after the verb would overwrite options given before it.
     parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
-    add = parser.add_argument_group("where to read").add_argument
-    add("--file", type=Path, metavar="FILE", help="read this file of Namespace manifests, not a cluster")
-    add("--kubeconfig", type=Path, metavar="FILE", help="the kubeconfig (else the service account, ~/.kube/config)")
-    add("--context", metavar="NAME", help="the context of the kubeconfig (else its current one)")
-    add("--prefix", type=_prefix, help=f"the prefix of the label and the annotations (else {PREFIX})")
-    add("--roots", type=_roots, metavar="DIR[:DIR...]", help="what directories lie below (else /s)")
-    default = "of a user whose namespace lists none (else notebooks in {userid} in the first root)"
+    add = parser.add_argument_group("where to read from").add_argument
+    add("--file", type=Path, metavar="FILE", help="read this file of Namespace manifests instead of a cluster")
+    add("--kubeconfig", type=Path, metavar="FILE", help="the kubeconfig (default: service account or ~/.kube/config)")
+    add("--context", metavar="NAME", help="the kubeconfig's context (default: its current one)")
+    add("--prefix", type=_prefix, help=f"the prefix of the label and the annotations (default: {PREFIX})")
+    add("--roots", type=_roots, metavar="DIR[:DIR...]", help="where all directories must lie (default: /s)")
+    default = "for users whose namespace lists none (default: {userid}/notebooks below the first root)"
     add("--default-directory", metavar="DIR", help=default)
     return parser
 
@@ -200,7 +200,7 @@ def _everywhere() -> _Parser:
 def _parser() -> _Parser:
     parser = _Parser(
         prog=NAME,
-        description="Look at the notebook directories that users' namespaces grant.",
+        description="Show and check the notebook directories that users' namespaces grant.",
         epilog=_EPILOG,
         parents=[_everywhere()],
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -217,17 +217,17 @@ def _parser() -> _Parser:
             made.add_argument("-o", "--output", choices=["json", "yaml", "table"], default="table")
         return made
 
-    verb("get", _get, "the annotations of a user, and what they grant").add_argument("user", metavar="USER")
-    verb("list", _list, "all users, how many directories each has, and how many entries are bad")
-    verb("who", _who, "who can open a directory").add_argument("directory", metavar="PATH|NAME")
-    checked = verb("check", _check, "every bad entry: place, user, reason; exit code 1 when there is any")
-    checked.add_argument("manifests", type=Path, nargs="?", metavar="FILE", help="a file of manifests, - for stdin")
+    verb("get", _get, "show a user's annotations, and what they grant").add_argument("user", metavar="USER")
+    verb("list", _list, "list all users, how many directories each has, and how many entries are bad")
+    verb("who", _who, "list who can open a directory").add_argument("directory", metavar="PATH|NAME")
+    checked = verb("check", _check, "list every bad entry: place, user, reason; exit code 1 if there are any")
+    checked.add_argument("manifests", type=Path, nargs="?", metavar="FILE", help="a file of manifests; - for stdin")
     return parser
 
 
 def _prefix(text: str) -> str:
     if not text or "/" in text or not text.isascii() or not text.isprintable():
-        raise argparse.ArgumentTypeError("a prefix is a DNS name such as learning-lab.dev")
+        raise argparse.ArgumentTypeError("a prefix must be a DNS name such as learning-lab.dev")
     return text
 
 
@@ -239,5 +239,5 @@ def _roots(text: str) -> tuple[str, ...]:
         except InvalidPath as error:
             raise argparse.ArgumentTypeError(f"{root!r}: {error}") from None
         if canonical != root or root == "/":
-            raise argparse.ArgumentTypeError(f"{root!r} is not an absolute path such as /s, written plainly")
+            raise argparse.ArgumentTypeError(f"{root!r} is not an absolute path in its simplest form, such as /s")
     return roots

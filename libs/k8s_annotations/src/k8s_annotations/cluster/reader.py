@@ -2,15 +2,16 @@
 
 Rules kept here:
 - in a pod the service account is used; elsewhere only a kubeconfig (``KUBECONFIG``, else ``~/.kube/config``), with its
-  current context or one that is named (see `credentials`);
-- connections are kept alive and shared by threads; a dropped one is tried again once, and so is a 401, with the
-  credentials read anew (kubernetes-client/python#1768);
-- a call has a deadline that holds whatever the server does, also when it dribbles its answer byte by byte, and
-  whatever an exec plugin or a name server does (see `deadline`);
-- no more than `LARGEST_ANSWER` is read, no redirect is followed;
-- nothing of urllib3's or the Kubernetes client's leaves as an exception, and no token gets into a message.
+  current context or a named one (see `credentials`);
+- connections are kept alive and shared by threads. A call whose connection is dropped is retried once, and so is a 401,
+  with freshly read credentials (kubernetes-client/python#1768);
+- a call keeps its deadline whatever the server does, even if it sends its answer byte by byte, and whatever an exec
+  plugin or a name server does (see `deadline`);
+- no more than `LARGEST_ANSWER` is read, and no redirect is followed;
+- no exception of urllib3 or the Kubernetes client leaves this module, and no message contains a token.
 
-Both libraries are imported at the first call: who only parses lists, or reads a file, does not pay for them.
+Both libraries are imported on the first call, so a program that only parses lists, or reads a file, does not pay for
+them.
 """
 
 from __future__ import annotations
@@ -34,24 +35,24 @@ if TYPE_CHECKING:
     from .credentials import Access
     from .deadline import Task
 
-LARGEST_ANSWER = 2 * 2**20  # bytes; etcd holds no object above 1.5 MiB
-LARGEST_PAGE = 64 * 2**20  # bytes of a page of a listing
+LARGEST_ANSWER = 2 * 2**20  # bytes; etcd stores no object above 1.5 MiB
+LARGEST_PAGE = 64 * 2**20  # bytes per page of a listing
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-HANGING = 60.0  # seconds after which an exec plugin that does not end is started anew
+HANGING = 60.0  # seconds after which another exec plugin is started if one does not end
 
-_PAGE = 100  # namespaces a page of a listing
+_PAGE = 100  # namespaces per page of a listing
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class ClusterReader:
-    """Reads namespaces from a Kubernetes API server. Threads may share one.
+    """Reads namespaces from a Kubernetes API server. Threads may share a reader.
 
     Args:
         kubeconfig: the file; None for the service account in a pod, else ``KUBECONFIG`` or ``~/.kube/config``.
-        context: the context of the kubeconfig; None for its current one.
+        context: the kubeconfig's context; None for its current one.
         connect_timeout: seconds to reach the server.
-        read_timeout: seconds between two pieces of an answer.
-        deadline: seconds for a call in all, retry included.
+        read_timeout: seconds between two chunks of an answer.
+        deadline: seconds for a whole call, including its retry.
         service_account: where a pod has its token and CA.
 
     Nothing is read before the first call.
@@ -83,21 +84,21 @@ class ClusterReader:
         Raises:
             NamespaceNotFound, AccessDenied, ClusterUnavailable, NotConfigured: see `errors`.
         """
-        if not _NAME.fullmatch(namespace):  # also, ".." would ask for something else
+        if not _NAME.fullmatch(namespace):  # and ".." would request something else
             raise NamespaceNotFound(
-                f"No namespace can be called {namespace[:80]!r}: it is no DNS label. Check the name."
+                f"No namespace can be called {namespace[:80]!r}: it is not a DNS label. Check the name."
             )
         found = to_namespace(self._get(f"/api/v1/namespaces/{namespace}", f"namespace {namespace!r}"))
         if found.name != namespace:
-            raise ClusterUnavailable(f"Asked for namespace {namespace!r}, the cluster answered with another one.")
+            raise ClusterUnavailable(f"When asked for namespace {namespace!r}, the cluster returned another one.")
         return found
 
     def peek(self, namespace: str, age: float) -> Namespace | None:  # noqa: ARG002
-        """None: nothing of a cluster is kept."""
+        """None: nothing read from a cluster is kept."""
         return None
 
     def list(self, label_selector: str | None = None) -> Iterator[Namespace]:
-        """Read all namespaces page by page, or those that a label selector matches. A deadline a page.
+        """Read all namespaces, or those that a label selector matches, page by page. Each page has its own deadline.
 
         Raises:
             AccessDenied, ClusterUnavailable, NotConfigured: see `errors`.
@@ -132,17 +133,17 @@ class ClusterReader:
                     self._forget(access)
                 if last_try:
                     raise ClusterUnavailable(
-                        f"{access.host} closed the connection twice while {what} was read ({error}). Try again later."
+                        f"{access.host} closed the connection twice while sending {what} ({error}). Try again later."
                     ) from None
                 continue
             if status == 401 and not last_try:
-                self._forget(access)  # a rotated token, or an exec plugin's that has ended
+                self._forget(access)  # the token was rotated, or an exec plugin's has expired
                 continue
             return read_answer(status, headers, body, what, access.host, largest)
         raise AssertionError("the loop above returns or raises")
 
     def _send(self, access: Access, path: str, largest: int, until: float) -> tuple[int, Mapping[str, str], bytes]:
-        """One GET. Raises _Dropped when the connection broke before the answer's end, else ClusterUnavailable."""
+        """Make one GET. Raises _Dropped if the connection broke before the answer ended, else ClusterUnavailable."""
         import urllib3
         from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
         from urllib3.exceptions import TimeoutError as SlowError
@@ -157,7 +158,7 @@ class ClusterReader:
         except NewConnectionError as error:
             raise ClusterUnavailable(
                 f"{access.host} cannot be reached: {_reason(error)}. Check that the cluster is up, and that nothing in"
-                " between refuses."
+                " between blocks the connection."
             ) from None
         except (Overdue, SlowError):
             raise ClusterUnavailable(
@@ -167,7 +168,7 @@ class ClusterReader:
         except SSLError as error:
             cause = error.args[0] if error.args else error
             if isinstance(cause, FileNotFoundError):
-                raise _Dropped("the file of the CA is gone", outdated=True) from None
+                raise _Dropped("the CA file is gone", outdated=True) from None
             if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
                 raise _Dropped("TLS ended") from None
             raise ClusterUnavailable(
@@ -175,18 +176,18 @@ class ClusterReader:
                 " service account."
             ) from None
         except ProtocolError as error:
-            gone = any(isinstance(part, FileNotFoundError) for part in error.args)  # of the client's certificate
+            gone = any(isinstance(part, FileNotFoundError) for part in error.args)  # the client certificate's file
             raise _Dropped(_reason(error), outdated=gone) from None
         except (HTTPError, OSError, ValueError) as error:
             raise ClusterUnavailable(
                 f"{access.host} cannot be reached: {_reason(error)}. Check that the cluster is up, and that nothing in"
-                " between refuses."
+                " between blocks the connection."
             ) from None
 
     def _connected(self, until: float) -> Access:
         from .deadline import Overdue, Task
 
-        with self._lock:  # nothing is waited for inside: the other threads have deadlines too
+        with self._lock:  # never wait while holding it: the other threads have deadlines too
             if self._access is not None:
                 return self._access
             loading = self._loading
@@ -196,8 +197,8 @@ class ClusterReader:
             access = loading.result(until)
         except Overdue:
             raise ClusterUnavailable(
-                "Getting the credentials took too long (an exec plugin?). Run the command of the kubeconfig's user by"
-                " hand to see why."
+                "Getting the credentials took too long (an exec plugin?). To see why, run the command of the"
+                " kubeconfig's user by hand."
             ) from None
         except BaseException:
             self._loaded(loading, None)
@@ -233,13 +234,13 @@ class _Dropped(Exception):
 
     def __init__(self, reason: str, *, outdated: bool = False) -> None:
         super().__init__(reason)
-        # The client keeps certificates in temporary files; what cleans up /tmp takes them from who runs for weeks.
+        # The client keeps certificates in temporary files, which a clean-up of /tmp may delete after weeks of uptime.
         self.outdated = outdated
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason, which is the one that a person can act on."""
-    through = getattr(error, "original_error", None)  # of a proxy
+    """The innermost reason, which is the one that people can act on."""
+    through = getattr(error, "original_error", None)  # set when a proxy failed
     inner = getattr(through or error, "__cause__", None) or through or error
     text = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or str(inner)
     told = str(text).splitlines()[0][:200].rstrip(".") if text else type(inner).__name__
@@ -259,16 +260,16 @@ def _default_reader() -> ClusterReader:
 
 
 def get_ns_annotations(namespace: str) -> dict[str, str]:
-    """The annotations of a namespace, by the namespace's name.
+    """Read the annotations of a namespace, by the namespace's name.
 
     Args:
-        namespace: its name.
+        namespace: the name of the namespace.
 
     Returns:
-        Annotation key to value.
+        A mapping from annotation keys to values.
 
     Raises:
-        AnnotationError: one of its kinds, see `errors`.
+        AnnotationError: one of its subclasses; see `errors`.
 
     Example:
         >>> get_ns_annotations("alice")["learning-lab.dev/userid"]   # doctest: +SKIP
@@ -278,21 +279,22 @@ def get_ns_annotations(namespace: str) -> dict[str, str]:
 
 
 def get_namespace_annotations(userid: str, prefix: str = PREFIX) -> dict[str, str]:
-    """The annotations of a user's namespace, by user id.
+    """Read the annotations of a user's namespace, by user id.
 
-    In a pod the service account asks; elsewhere ``KUBECONFIG`` or ``~/.kube/config`` says where and as whom.
+    In a pod this uses the service account; elsewhere the cluster and the credentials come from ``KUBECONFIG`` or
+    ``~/.kube/config``.
 
     Args:
         userid: the user id; `names.namespace_name` says which namespace is theirs.
-        prefix: of the label and the annotation that mark it as theirs.
+        prefix: the prefix of the label and the annotation that mark the namespace as theirs.
 
     Returns:
-        Annotation key to value.
+        A mapping from annotation keys to values.
 
     Raises:
         InvalidUserId: the text cannot be a user id.
-        NamespaceNotFound: there is none, or it is not marked as theirs: nobody gets that of ``kube-system``.
-        AnnotationError: another kind, see `errors`.
+        NamespaceNotFound: there is none, or it is not marked as theirs, so no user can get that of ``kube-system``.
+        AnnotationError: another of its subclasses; see `errors`.
 
     Example:
         >>> get_namespace_annotations("alice")["learning-lab.dev/userid"]   # doctest: +SKIP
