@@ -106,10 +106,7 @@ def test_without_the_right_to_read_namespaces_the_last_list_is_shown_and_nothing
 def test_a_hub_that_restarts_leaves_servers_and_their_kernels_as_they_are(
     visitor: Callable[..., Visitor], cluster: Cluster
 ) -> None:
-    alice = visitor("alice")
-    alice.choose("Thesis")
-    alice.start()
-    alice.wait_for_lab()
+    alice = in_thesis(visitor)
     kernel = Server(alice).kernel()
     kernel.run("state = 41")
     hub, server, pod = cluster.in_pod("hub"), cluster.in_pod("server", "alice"), cluster.pod()["metadata"]["uid"]
@@ -141,15 +138,21 @@ def exit_codes(watched: str) -> set[tuple[str, int]]:
     return codes
 
 
+def in_thesis(visitor: Callable[..., Visitor]) -> Visitor:
+    """Alice, with JupyterLab open in her thesis."""
+    alice = visitor("alice")
+    alice.choose("Thesis")
+    alice.start()
+    alice.wait_for_lab()
+    return alice
+
+
 def test_what_runs_in_a_pod_that_ends_can_write_down_how_far_it_came(
     visitor: Callable[..., Visitor], cluster: Cluster, site: ClusterSite
 ) -> None:
     folder = "/s/alice/thesis/before"
     site.make_folder(folder, "alice")
-    alice = visitor("alice")
-    alice.choose("Thesis")
-    alice.start()
-    alice.wait_for_lab()
+    alice = in_thesis(visitor)
     program = WRITES_DOWN.format(file=f"{folder}/told")
     started = (
         f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {program!r}], stdout=subprocess.PIPE,"
@@ -173,10 +176,7 @@ def test_what_runs_in_a_pod_that_ends_can_write_down_how_far_it_came(
 
 
 def test_a_proxy_that_restarts_costs_nothing_that_runs(visitor: Callable[..., Visitor], cluster: Cluster) -> None:
-    alice = visitor("alice")
-    alice.choose("Thesis")
-    alice.start()
-    alice.wait_for_lab()
+    alice = in_thesis(visitor)
     kernel = Server(alice).kernel()
     kernel.run("state = 41")
     server, pod = cluster.in_pod("server", "alice"), cluster.pod()["metadata"]["uid"]

@@ -6,8 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -60,14 +58,6 @@ class TestDecision:
 
     def test_target_does_not_depend_on_order(self) -> None:
         assert target({"proxy": NEW, "hub": OLD}) == target({"hub": OLD, "proxy": NEW}) == f"hub={OLD},proxy={NEW}"
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    with Wire() as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 SELECTOR = {"app.kubernetes.io/name": "learning-lab"}
