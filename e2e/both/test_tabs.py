@@ -193,7 +193,7 @@ def test_the_tab_says_so_and_its_work_can_be_kept(alice: Visitor, tmp_path: Path
     cover = cover_of(page)
     expect(cover).to_be_visible(timeout=20_000)  # by itself
     expect(cover).to_have_accessible_name("Thesis was closed here")
-    expect(cover).to_contain_text("Genomics course is open in its place.")
+    expect(cover).to_contain_text("Genomics course is open instead.")
     with page.expect_download() as download:
         cover.get_by_role("button", name="Download unsaved work of survival-curves.ipynb").click()
     assert download.value.suggested_filename == "survival-curves.ipynb"
@@ -294,7 +294,7 @@ def test_a_title_with_markup_is_text(visitor: Callable[..., Visitor], site: Site
     expect(cover).to_be_visible(timeout=20_000)
     expect(cover).to_have_accessible_name(f"{title} was closed here")
     expect(cover.locator("img")).to_have_count(0)
-    expect(cover).to_contain_text(f"{title}2 is open in its place.")
+    expect(cover).to_contain_text(f"{title}2 is open instead.")
 
 
 def test_where_each_person_has_an_address_the_cover_leads_to_the_hubs(

@@ -33,11 +33,11 @@ def test_a_new_image_under_the_tag_replaces_the_lab_and_keeps_what_people_chose(
     expect(alice.page.get_by_text(TOLD)).to_have_count(0)
     before = cluster.pod()["metadata"]["uid"]
 
-    assert "hub: what runs is what the tags mean." in run_update(cluster)
+    assert "hub: up to date." in run_update(cluster)
     assert cluster.pod()["metadata"]["uid"] == before
 
     digest = push(tagged, base=tagged, label=f"changed={uuid.uuid4().hex}")
-    assert "hub: a new image. It restarts." in run_update(cluster)
+    assert "hub: a new image. Restarting." in run_update(cluster)
     wait_for_rollout(cluster)
     after = cluster.pod()
     assert after["metadata"]["uid"] != before

@@ -16,7 +16,7 @@ from lab_testing.kind_cluster import LAB, Cluster, CommandFailed, wait_until
 
 POLICY = PROJECT / "k8s" / "components" / "image-update-guard" / "policy.yaml"
 ACCOUNT = f"system:serviceaccount:{LAB}:image-update"
-SAYS = "The image-update restarts the lab by two annotations of its pods, and changes nothing else."
+SAYS = "The image-update job may restart the lab by setting two annotations of its pods, and change nothing else."
 RESTART = {"kubectl.kubernetes.io/restartedAt": "2026-11-27T12:00:00+00:00", image_update.RESTARTED_FOR: "hub=sha256:0"}
 
 

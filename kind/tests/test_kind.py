@@ -88,7 +88,7 @@ class TestDocker:
     def test_none_and_not_root_is_one_sentence(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
         double("docker", "exit 1")
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
-        with pytest.raises(steps.Stop, match="Docker does not answer, and only root may start it"):
+        with pytest.raises(steps.Stop, match="Docker is not responding, and only root can start it"):
             engine.ready()
 
     def test_a_client_that_cannot_build_is_passed_over_for_one_that_can(
@@ -118,7 +118,7 @@ class TestDocker:
             "docker", f'case "$*" in version*) echo 20.10.24 ;; *DockerRootDir*) echo {tmp_path} ;; *) echo 20 ;; esac'
         )
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3 * 2**30))
-        with pytest.raises(steps.Stop, match=r"has 3\.0 GiB free and the cluster needs 8"):
+        with pytest.raises(steps.Stop, match=r"has only 3\.0 GiB free, but the cluster needs 8"):
             engine.ready()
 
     def test_a_daemon_that_we_did_not_start_is_left_alone(self, double: Double) -> None:
@@ -141,7 +141,7 @@ class TestSteps:
         assert "write /layer.tar" in str(stop.value)
 
     def test_a_command_that_is_not_there_is_one_sentence(self, double: Double) -> None:
-        with pytest.raises(steps.Stop, match=r"There is no debootstrapp here\. Install it\."):
+        with pytest.raises(steps.Stop, match=r"debootstrapp is not installed\. Install it\."):
             steps.run(["debootstrapp"], "Install it.")
 
     def test_a_command_that_hangs_is_ended(self, double: Double) -> None:
@@ -169,7 +169,7 @@ class TestCluster:
         double("docker", DOCKER_20)
         double("kind", "true")
         monkeypatch.setenv("PORT", str(taken_port))
-        with pytest.raises(steps.Stop, match=f"Port {taken_port} is taken"):
+        with pytest.raises(steps.Stop, match=f"Port {taken_port}, needed for the lab, is taken"):
             cluster.up(official=True)
         assert not [call for call in calls() if call.startswith("kind create")]
 
@@ -191,7 +191,7 @@ class TestCluster:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *State.Status*) echo running ;; esac')
         double("kind", 'case "$*" in "get clusters") echo learning-lab ;; esac')
         double("kubectl", 'case "$*" in *"get configmap"*) echo 0123456789abcdef ;; *readyz*) echo ok ;; esac')
-        with pytest.raises(steps.Stop, match="was made with another port, node image or kind"):
+        with pytest.raises(steps.Stop, match="was created with another port, node image or kind"):
             cluster.up(official=True)
         assert not [call for call in calls() if "delete" in call or "create" in call]
 
@@ -205,7 +205,7 @@ class TestCluster:
     def test_two_runs_at_once_do_not_trip_over_each_other(self, state: Path) -> None:
         with (state / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            with pytest.raises(steps.Stop, match="Another `make up` or `make down` is at work"), up._alone():
+            with pytest.raises(steps.Stop, match="Another `make up` or `make down` is running"), up._alone():
                 pass
 
 
@@ -218,7 +218,7 @@ class TestImages:
     def test_official_images_are_not_replaced_in_silence(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *) exit 1 ;; esac')
         monkeypatch.setenv("LAB_IMAGES", "official")
-        with pytest.raises(steps.Stop, match="cannot be pulled, and LAB_IMAGES=official asks for it"):
+        with pytest.raises(steps.Stop, match="cannot be pulled, but LAB_IMAGES=official needs it"):
             images.base()
 
     def test_what_was_found_the_first_time_holds(self, double: Double, state: Path) -> None:

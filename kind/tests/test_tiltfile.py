@@ -164,5 +164,5 @@ class TestTilt:
     ) -> None:
         done = tilt(context)
         assert done.returncode != 0
-        assert f'The current context of kubectl is "{context}", and the lab is developed on kind only.' in done.stderr
+        assert f'The current kubectl context is "{context}", but the lab is developed only on kind.' in done.stderr
         assert "make cluster" in done.stderr

@@ -336,7 +336,7 @@ def test_several_files_in_the_environment_are_one_and_those_that_are_not_there_a
         pytest.param(None, "no kubeconfig", id="it is not there"),
         pytest.param("", "empty", id="it is empty"),
         pytest.param("a: [", "YAML", id="it is not YAML"),
-        pytest.param("- a", "shape", id="it is a list"),
+        pytest.param("- a", "structure", id="it is a list"),
         pytest.param("current-context: a", "contexts", id="it has no contexts"),
         pytest.param("#" * (2**20 + 1), "larger", id="it is too large"),
     ],

@@ -115,21 +115,21 @@ items:
 """
 
 FOUND_IN_BAD = """\
-FILE:9: alice: dir.learning-lab.dev/shared: A label names one owner and one directory.
+FILE:9: alice: dir.learning-lab.dev/shared: A label must name one owner and one directory.
 FILE:16: alice: /etc/passwd: It does not lie below /s.
 FILE:18: alice: /s/alice/x: It is not valid YAML: mapping values are not allowed in this context.
-FILE:20: alice: Another directory is the default already; the first one is.
+FILE:20: alice: Another directory is already the default; the first one counts.
 FILE:20: alice: The name a\\x1b[31m/b looks like a path; a name has no slash.
-FILE:23: alice: The user is in line 6 already.
+FILE:23: alice: This user is already in line 6.
 FILE:27: alice: It is not a list.
 FILE:28: alice: The namespace of this user id is alice, not bob.
-FILE:33: carol: The labels are not all texts. Put quotes around numbers, true, false.
-FILE:36: carol: The key learning-lab.dev/userid is there twice; only the last one counts.
+FILE:33: carol: The labels are not all strings. Put quotes around numbers, true and false.
+FILE:36: carol: The key learning-lab.dev/userid appears twice; only the last one counts.
 FILE:36: carol: The namespace is not the user's: it lacks the label learning-lab.dev/user=true. If it is theirs, \
 add it with kubectl label.
-FILE:41: a/b: The user id 'a/b' cannot be used: it is '.' or '..', or has a slash or a control character.
+FILE:41: a/b: The user id 'a/b' cannot be used: it is '.' or '..', or contains a slash or a control character.
 FILE:44: namespace/dave: It has no annotation learning-lab.dev/userid. Set it to the user id.
-FILE:47: namespace/dave: dir.learning-lab.dev/shared: A label names one owner and one directory.
+FILE:47: namespace/dave: dir.learning-lab.dev/shared: A label must name one owner and one directory.
 """
 
 
@@ -209,7 +209,7 @@ def test_get_finds_a_user_id_that_is_no_namespace_name(run: Run, company: Path) 
         pytest.param("carol", "There is no namespace 'carol'", id="a user who is not there"),
         pytest.param("kube-system", "it lacks the label learning-lab.dev/user=true", id="a namespace of the system"),
         pytest.param("a/b", "cannot be used", id="a user id with a slash"),
-        pytest.param("", "A user id has 1 to 255 bytes", id="no user id"),
+        pytest.param("", "A user id must have 1 to 255 bytes", id="no user id"),
         pytest.param("a\x1b[2J\nb", "\\x1b[2J\\nb", id="an escape sequence"),
         pytest.param("\udcff", "lone surrogate", id="a byte that is no text"),
     ],
@@ -348,9 +348,9 @@ def test_check_knows_the_lines_of_a_literal_block_and_else_where_the_text_begins
         pytest.param(b"kind: Namespace\nmetadata: x\n", "no metadata.name", id="metadata that are a text"),
         pytest.param(b"kind: Namespace\nmetadata: {name: 12}\n", "no metadata.name", id="a name that is a number"),
         pytest.param(b"kind: Namespace\nmetadata: {name: a, labels: [x]}\n", "labels are not a mapping", id="a list"),
-        pytest.param(b"kind: Namespace\nmetadata: {name: a, annotations: {1: 2}}", "not all texts", id="numbers"),
-        pytest.param(b"kind: Namespace\nmetadata: {name: a}\nmetadata: {name: b}\n", "there twice", id="a key twice"),
-        pytest.param(b"kind: Namespace\nmetadata: {name: a}\n---\n" * 2, "in line 2 already", id="a namespace twice"),
+        pytest.param(b"kind: Namespace\nmetadata: {name: a, annotations: {1: 2}}", "not all strings", id="numbers"),
+        pytest.param(b"kind: Namespace\nmetadata: {name: a}\nmetadata: {name: b}\n", "appears twice", id="a key twice"),
+        pytest.param(b"kind: Namespace\nmetadata: {name: a}\n---\n" * 2, "already in line 2", id="a namespace twice"),
     ],
 )
 def test_check_tells_what_is_wrong_with_the_file_itself(run: Run, tmp_path: Path, text: bytes, message: str) -> None:
@@ -457,9 +457,10 @@ def test_check_of_a_cluster_tells_the_namespace_and_the_line_of_the_annotation(
     assert ran.code == 1
     lines = ran.out.splitlines()
     assert "namespace/alice:3: alice: /etc/passwd: It does not lie below /s." in lines
-    assert "namespace/alice: alice: dir.learning-lab.dev/shared: A label names one owner and one directory." in lines
+    label = "dir.learning-lab.dev/shared: A label must name one owner and one directory."
+    assert f"namespace/alice: alice: {label}" in lines
     assert "namespace/bob: alice: The namespace of this user id is alice, not bob." in lines
-    assert "namespace/bob: alice: The user has the namespace alice already." in lines
+    assert "namespace/bob: alice: This user already has the namespace alice." in lines
     assert not [line for line in lines if "kube-system" in line]
 
 

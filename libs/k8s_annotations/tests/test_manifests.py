@@ -145,7 +145,7 @@ def test_a_selector_that_only_a_cluster_knows_is_refused(file: Path, selector: s
         pytest.param("kind: Namespace\n", "no metadata.name", id="no metadata"),
         pytest.param("kind: Namespace\nmetadata: {name: 5}\n", "no metadata.name", id="a name that is a number"),
         pytest.param("kind: Namespace\nmetadata: [a]\n", "no metadata.name", id="metadata that is a list"),
-        pytest.param(yaml.safe_dump_all([alice(), alice()]), "'alice' is there twice", id="a name that is there twice"),
+        pytest.param(yaml.safe_dump_all([alice(), alice()]), "'alice' appears twice", id="a name that is there twice"),
         pytest.param("kind: Namespace\nmetadata: {name: a, labels: {b: true}}", "labels.*Quote", id="a label true"),
         pytest.param("kind: Namespace\nmetadata: {name: a, labels: {b: 1}}", "labels.*Quote", id="a label 1"),
         pytest.param("kind: Namespace\nmetadata: {name: a, labels: {1: b}}", "labels.*Quote", id="a label's key 1"),
@@ -171,10 +171,10 @@ def test_what_cannot_be_parsed_is_a_cluster_that_does_not_answer(text: str, word
 
 def test_a_name_that_is_there_twice_is_told_with_both_lines() -> None:
     text = "kind: Namespace\nmetadata:\n  name: a\n---\nkind: List\nitems:\n- kind: Namespace\n  metadata: {name: a}\n"
-    with pytest.raises(ClusterUnavailable, match="'a' is there twice, in lines 3 and 8"):
+    with pytest.raises(ClusterUnavailable, match="'a' appears twice, in lines 3 and 8"):
         names(text)
     merged = "kind: Namespace\nmetadata: {<<: {name: a}}\n---\nkind: Namespace\nmetadata: {name: a}\n"
-    with pytest.raises(ClusterUnavailable, match="'a' is there twice\\. Remove"):
+    with pytest.raises(ClusterUnavailable, match="'a' appears twice\\. Remove"):
         names(merged)
 
 

@@ -92,8 +92,8 @@ def test_in_a_container_the_hub_is_found_by_the_pods_own_address() -> None:
     done = load(LAB_CONTAINER="1", LAB_POD_IP="")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "learning-lab: cannot start: LAB_POD_IP is not set. In a container it is the address of the pod, from"
-        " status.podIP: k8s/base/hub.yaml has the lines."
+        "learning-lab: cannot start: LAB_POD_IP is not set. In a container it must be the pod's address"
+        " (status.podIP); copy the lines from k8s/base/hub.yaml."
     )
 
 
@@ -102,10 +102,9 @@ def test_where_people_could_bind_a_port_that_is_trusted_the_hub_does_not_start(f
     done = load(LAB_CONTAINER="1", first_free_port=first_free_port)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        f"learning-lab: cannot start: people in this container could bind the ports from {first_free_port} on, so they"
-        " could be the hub or another's server (they use ports up to 4095). Set the pod's sysctl"
-        " net.ipv4.ip_unprivileged_port_start to 4096 and give the hub NET_BIND_SERVICE: k8s/base/hub.yaml has the"
-        " lines"
+        f"learning-lab: cannot start: users in this container could bind ports from {first_free_port} on, and so pose"
+        " as the hub or as another user's server (they use ports up to 4095). Set the pod's sysctl"
+        " net.ipv4.ip_unprivileged_port_start to 4096 and give the hub NET_BIND_SERVICE, as k8s/base/hub.yaml does"
     )
     assert load(first_free_port=first_free_port).returncode == 0, "on one machine the hub's own sockets hold the ports"
 

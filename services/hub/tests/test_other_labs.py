@@ -39,7 +39,7 @@ def test_a_server_that_does_not_come_up_leads_to_a_page_that_says_so_with_the_me
         alice.start(directory="thesis")
         page = failure_page(alice)
         assert page.status_code == 500
-        assert "It could not be started" in visible_text(page)
+        assert "Your server didn't start" in visible_text(page)
         assert 'value="/s/alice/thesis"' in page.text, "the menu is below"
         assert "Traceback" not in page.text
         assert alice.server() is None

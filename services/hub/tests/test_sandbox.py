@@ -315,7 +315,7 @@ def test_an_account_without_subordinate_ids_is_told_how_to_get_some() -> None:
     done = run("true", prefix=drop)
     assert done.returncode == CANNOT
     said, command = done.stderr.splitlines()
-    assert said == "sandbox: nobody has no 65,536 subordinate uids in /etc/subuid. Add them and try again:"
+    assert said == "sandbox: nobody needs 65,536 subordinate uids in /etc/subuid. Add them and try again:"
     found = re.fullmatch(r"  sudo usermod --add-subuids (\d+)-(\d+) --add-subgids \1-\2 nobody", command)
     assert found
     first, last = (int(text) for text in found.groups())
@@ -330,7 +330,7 @@ def test_an_account_without_subordinate_ids_is_told_how_to_get_some() -> None:
 def test_a_uid_without_an_account_gets_one_sentence() -> None:
     done = run("true", prefix=("setpriv", "--reuid=4242", "--regid=4242", "--clear-groups"))
     assert done.returncode == CANNOT
-    assert done.stderr.startswith("sandbox: the user with the id 4242 is in no account file.")
+    assert done.stderr.startswith("sandbox: no account has the user id 4242.")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -109,7 +109,7 @@ def test_uv_without_a_connection_gets_a_sentence(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         setup.install_uv()
-    assert "uv could not be installed. Without a connection to the package index" in str(ended.value)
+    assert "uv could not be installed. The first run needs a connection to the package index" in str(ended.value)
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -162,9 +162,7 @@ def test_a_port_that_is_taken_gets_a_sentence() -> None:
         port = other.getsockname()[1]
         done = serve(str(port))
     assert done.returncode == 1
-    assert done.stderr == (
-        f"run: something else serves on port {port} already. Take another one: make run PORT={port + 1}\n"
-    )
+    assert done.stderr == (f"run: port {port} is already in use. Pick another one: make run PORT={port + 1}\n")
 
 
 def test_ctrl_c_ends_the_lab_within_ten_seconds_and_leaves_no_process() -> None:

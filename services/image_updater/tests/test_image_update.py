@@ -174,7 +174,7 @@ class TestUpdate:
         wire.patches.clear()
         decision = self.look(wire, cluster, timedelta(0))
         assert decision.verb == "rest"
-        assert "was restarted for it already" in decision.why
+        assert "was already restarted for it" in decision.why
         assert not wire.patches
 
     def test_nothing_is_restarted_when_the_registry_is_broken(self, wire: Wire, cluster: Cluster) -> None:
@@ -202,5 +202,5 @@ class TestUpdate:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("KUBERNETES_")}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert done.stderr.startswith("image-update: This is no pod with a service account")
+        assert done.stderr.startswith("image-update: This is not a pod with a service account")
         assert len(done.stderr.splitlines()) == 1

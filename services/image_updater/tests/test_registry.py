@@ -44,7 +44,7 @@ class TestRegistry:
     @pytest.mark.parametrize("challenge", ['Bearer realm="http://{}/token",service="r"', "Negotiate", ""])
     def test_a_password_does_not_go_over_http_or_to_a_stranger(self, wire: Wire, challenge: str) -> None:
         wire.token, wire.challenge = "Bearer x", challenge.format(wire.url.removeprefix("http://"))
-        with pytest.raises(UpdateError, match=r"wants a log-in\. Give UPDATE_CREDENTIALS"):
+        with pytest.raises(UpdateError, match=r"requires a log-in\. Set UPDATE_CREDENTIALS"):
             Registry({HUB.registry: wire.url}, {HUB.registry: "bot:secret"}).digest(HUB)
 
     @pytest.mark.parametrize("answered", [{"token": "ticket"}, {"access_token": "ticket", "expires_in": 300}])
@@ -69,7 +69,7 @@ class TestRegistry:
         monkeypatch.setenv("SSL_CERT_FILE", str(secured(wire, tmp_path).file))
         wire.token, wire.challenge = "Bearer ticket", f'Bearer realm="{wire.url}/token"'
         wire.objects["/token?"] = answered
-        with pytest.raises(UpdateError, match=r"The log-in of registry\.example\.com failed: 200\. Check") as refused:
+        with pytest.raises(UpdateError, match=r"The log-in to registry\.example\.com failed: 200\. Check") as refused:
             Registry({HUB.registry: wire.url}, {}).digest(HUB)
         assert "\n" not in str(refused.value)
 
@@ -83,7 +83,7 @@ class TestRegistry:
         wire.token, wire.challenge = "Basic x", 'Basic realm="x"'
         # This machine too, by an address that is treated as any other.
         elsewhere = wire.url.replace("127.0.0.1", "127.0.0.2")
-        with pytest.raises(UpdateError, match="wants a log-in"):
+        with pytest.raises(UpdateError, match="requires a log-in"):
             Registry({HUB.registry: elsewhere}, {HUB.registry: "bot:secret"}).digest(HUB)
         assert [headers.get("Authorization") for headers in wire.asked] == [None]
 
@@ -104,7 +104,7 @@ class TestRegistry:
             Registry({HUB.registry: wire.url}, {}).digest(HUB)
 
     def test_a_registry_that_is_down_is_one_sentence(self) -> None:
-        with pytest.raises(UpdateError, match=r"cannot be asked: .*Is the registry up"):
+        with pytest.raises(UpdateError, match=r"cannot be reached: .*Is the registry up"):
             Registry({HUB.registry: "http://127.0.0.1:9"}, {}).digest(HUB)
 
     def test_where_registries_answer_is_read_from_the_environment(self) -> None:
@@ -136,5 +136,5 @@ class TestRegistry:
     def test_what_is_no_docker_configuration_is_one_sentence(self, tmp_path: Path, text: str) -> None:
         file = tmp_path / "config.json"
         file.write_text(text)
-        with pytest.raises(UpdateError, match=r"no docker config\.json"):
+        with pytest.raises(UpdateError, match=r"not a Docker config\.json"):
             credentials(str(file))

@@ -1,8 +1,8 @@
 """What can go wrong when a namespace is read or written.
 
-The hierarchy is ours so that callers can tell whose turn it is without knowing the HTTP library or the Kubernetes
-client beneath; none of their exceptions leaves this package. Every message says what was tried and what to do next,
-and never holds a token.
+The package has its own hierarchy so that callers can tell who has to act without knowing the HTTP library or the
+Kubernetes client underneath; none of their exceptions leaves this package. Every message says what was tried and what
+to do next, and never contains a token.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class NamespaceNotFound(AnnotationError):
 
 
 class AccessDenied(AnnotationError):
-    """The cluster knows who asks, or does not, and refuses (401, 403)."""
+    """The cluster does not accept the credentials (401), or refuses this account (403)."""
 
 
 class ClusterUnavailable(AnnotationError):
-    """The answer did not come, or was no answer: try again later.
+    """There was no answer, or an unusable one: try again later.
 
     Attributes:
-        retry_after: seconds that the cluster asked to wait (429, 503), else None.
+        retry_after: seconds to wait if the cluster asked for that (429, 503), else None.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:

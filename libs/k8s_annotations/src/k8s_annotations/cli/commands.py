@@ -1,9 +1,9 @@
 """The verbs that change something: `grant`, `revoke`, `create`, `apply`.
 
 Rules kept here:
-- a difference is printed before it is written, as `diff -u` has it; with --dry-run nothing is written;
-- a run that is broken off is simply run again: what is there already is not written again;
-- of many people those with a mistake are told and left out, and the exit code is 1.
+- each difference is printed in the form of `diff -u`; with --dry-run nothing is written;
+- an interrupted run can simply be repeated: what is already there is not written again;
+- people with a mistake in the list are reported and left out; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def create(options: argparse.Namespace, site: Site) -> int:
 
 
 def apply(options: argparse.Namespace, site: Site) -> int:
-    """Make everybody of a list what the list says."""
+    """Bring everybody on a list to what the list says."""
     text = _list(options.people)
     table = options.people.suffix == ".csv"
     listed = read_people(text, table=table, roots=site.roots, prefix=site.prefix)

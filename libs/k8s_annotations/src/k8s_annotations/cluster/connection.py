@@ -2,15 +2,16 @@
 
 Rules kept here:
 - in a pod the service account is used; elsewhere only a kubeconfig (``KUBECONFIG``, else ``~/.kube/config``), with its
-  current context or one that is named (see `credentials`);
-- connections are kept alive and shared by threads; a dropped one is tried again once, and so is a 401, with the
-  credentials read anew (kubernetes-client/python#1768);
-- a call has a deadline that holds whatever the server does, also when it dribbles its answer byte by byte, and
-  whatever an exec plugin or a name server does (see `deadline`);
-- no more than `LARGEST_ANSWER` is read, no redirect is followed;
-- nothing of urllib3's or the Kubernetes client's leaves as an exception, and no token gets into a message.
+  current context or a named one (see `credentials`);
+- connections are kept alive and shared by threads. A call whose connection is dropped is retried once, and so is a 401,
+  with freshly read credentials (kubernetes-client/python#1768);
+- a call keeps its deadline whatever the server does, even if it sends its answer byte by byte, and whatever an exec
+  plugin or a name server does (see `deadline`);
+- no more than `LARGEST_ANSWER` is read, and no redirect is followed;
+- no exception of urllib3 or the Kubernetes client leaves this module, and no message contains a token.
 
-Both libraries are imported at the first call: who only parses lists, or reads a file, does not pay for them.
+Both libraries are imported on the first call, so a program that only parses lists, or reads a file, does not pay for
+them.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from .credentials import Access
     from .deadline import Task
 
-LARGEST_ANSWER = 2 * 2**20  # bytes; etcd holds no object above 1.5 MiB
+LARGEST_ANSWER = 2 * 2**20  # bytes; etcd stores no object above 1.5 MiB
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-HANGING = 60.0  # seconds after which an exec plugin that does not end is started anew
+HANGING = 60.0  # seconds after which another exec plugin is started if one does not end
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,10 @@ class Where:
 
     Attributes:
         kubeconfig: the file; None for the service account in a pod, else ``KUBECONFIG`` or ``~/.kube/config``.
-        context: the context of the kubeconfig; None for its current one.
+        context: the kubeconfig's context; None for its current one.
         connect_timeout: seconds to reach the server.
-        read_timeout: seconds between two pieces of an answer.
-        deadline: seconds for a call in all, retry included.
+        read_timeout: seconds between two chunks of an answer.
+        deadline: seconds for a whole call, including its retry.
         service_account: where a pod has its token and CA.
     """
 
@@ -126,7 +127,7 @@ class Connection:
                     ) from None
                 continue
             if status == 401 and not last_try:
-                self._forget(access)  # a rotated token, or an exec plugin's that has ended
+                self._forget(access)  # the token was rotated, or an exec plugin's has expired
                 continue
             return read_answer(status, headers, body, what, access.host, largest, reads=sent is READ)
         raise AssertionError("the loop above returns or raises")
@@ -134,7 +135,7 @@ class Connection:
     def _send(
         self, access: Access, path: str, largest: int, until: float, sent: Sent
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """One request. Raises _Dropped when the connection broke before the answer's end, else ClusterUnavailable."""
+        """Make one request. Raises _Dropped when the connection broke before the answer's end, else ClusterUnavailable."""
         import urllib3
         from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
         from urllib3.exceptions import TimeoutError as SlowError
@@ -151,7 +152,7 @@ class Connection:
         except NewConnectionError as error:
             raise ClusterUnavailable(
                 f"{access.host} cannot be reached: {_reason(error)}. Check that the cluster is up, and that nothing in"
-                " between refuses."
+                " between blocks the connection."
             ) from None
         except (Overdue, SlowError):
             raise ClusterUnavailable(
@@ -161,7 +162,7 @@ class Connection:
         except SSLError as error:
             cause = error.args[0] if error.args else error
             if isinstance(cause, FileNotFoundError):
-                raise _Dropped("the file of the CA is gone", outdated=True) from None
+                raise _Dropped("the CA file is gone", outdated=True) from None
             if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
                 raise _Dropped("TLS ended") from None
             raise ClusterUnavailable(
@@ -169,18 +170,18 @@ class Connection:
                 " service account."
             ) from None
         except ProtocolError as error:
-            gone = any(isinstance(part, FileNotFoundError) for part in error.args)  # of the client's certificate
+            gone = any(isinstance(part, FileNotFoundError) for part in error.args)  # the client certificate's file
             raise _Dropped(_reason(error), outdated=gone) from None
         except (HTTPError, OSError, ValueError) as error:
             raise ClusterUnavailable(
                 f"{access.host} cannot be reached: {_reason(error)}. Check that the cluster is up, and that nothing in"
-                " between refuses."
+                " between blocks the connection."
             ) from None
 
     def _connected(self, until: float) -> Access:
         from .deadline import Overdue, Task
 
-        with self._lock:  # nothing is waited for inside: the other threads have deadlines too
+        with self._lock:  # never wait while holding it: the other threads have deadlines too
             if self._access is not None:
                 return self._access
             loading = self._loading
@@ -190,8 +191,8 @@ class Connection:
             access = loading.result(until)
         except Overdue:
             raise ClusterUnavailable(
-                "Getting the credentials took too long (an exec plugin?). Run the command of the kubeconfig's user by"
-                " hand to see why."
+                "Getting the credentials took too long (an exec plugin?). To see why, run the command of the"
+                " kubeconfig's user by hand."
             ) from None
         except BaseException:
             self._loaded(loading, None)
@@ -227,13 +228,13 @@ class _Dropped(Exception):
 
     def __init__(self, reason: str, *, outdated: bool = False) -> None:
         super().__init__(reason)
-        # The client keeps certificates in temporary files; what cleans up /tmp takes them from who runs for weeks.
+        # The client keeps certificates in temporary files, which a clean-up of /tmp may delete after weeks of uptime.
         self.outdated = outdated
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason, which is the one that a person can act on."""
-    through = getattr(error, "original_error", None)  # of a proxy
+    """The innermost reason, which is the one that people can act on."""
+    through = getattr(error, "original_error", None)  # set when a proxy failed
     inner = getattr(through or error, "__cause__", None) or through or error
     text = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or str(inner)
     told = str(text).splitlines()[0][:200].rstrip(".") if text else type(inner).__name__

@@ -1,4 +1,4 @@
-"""The reader of a Kubernetes cluster: one call, one GET. How calls are made is `connection`'s."""
+"""The reader of a Kubernetes cluster: one call, one GET. `connection` makes the calls."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from k8s_annotations.namespaces import PREFIX, Namespace, user_namespace
 from .connection import SERVICE_ACCOUNT, Connection, Where
 from .responses import THE_LIST, to_namespace
 
-LARGEST_PAGE = 64 * 2**20  # bytes of a page of a listing
+LARGEST_PAGE = 64 * 2**20  # bytes per page of a listing
 
-_PAGE = 100  # namespaces a page of a listing
+_PAGE = 100  # namespaces per page of a listing
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class ClusterReader:
-    """Reads namespaces from a Kubernetes API server. Threads may share one.
+    """Reads namespaces from a Kubernetes API server. Threads may share a reader.
 
     Args:
         kubeconfig: the file; None for the service account in a pod, else ``KUBECONFIG`` or ``~/.kube/config``.
-        context: the context of the kubeconfig; None for its current one.
+        context: the kubeconfig's context; None for its current one.
         connect_timeout: seconds to reach the server.
-        read_timeout: seconds between two pieces of an answer.
-        deadline: seconds for a call in all, retry included.
+        read_timeout: seconds between two chunks of an answer.
+        deadline: seconds for a whole call, including its retry.
         service_account: where a pod has its token and CA.
 
     Nothing is read before the first call.
@@ -54,21 +54,21 @@ class ClusterReader:
         Raises:
             NamespaceNotFound, AccessDenied, ClusterUnavailable, NotConfigured: see `errors`.
         """
-        if not _NAME.fullmatch(namespace):  # also, ".." would ask for something else
+        if not _NAME.fullmatch(namespace):  # and ".." would request something else
             raise NamespaceNotFound(
-                f"No namespace can be called {namespace[:80]!r}: it is no DNS label. Check the name."
+                f"No namespace can be called {namespace[:80]!r}: it is not a DNS label. Check the name."
             )
         found = to_namespace(self._connection.call(f"/api/v1/namespaces/{namespace}", f"namespace {namespace!r}"))
         if found.name != namespace:
-            raise ClusterUnavailable(f"Asked for namespace {namespace!r}, the cluster answered with another one.")
+            raise ClusterUnavailable(f"When asked for namespace {namespace!r}, the cluster returned another one.")
         return found
 
     def peek(self, namespace: str, age: float) -> Namespace | None:  # noqa: ARG002
-        """None: nothing of a cluster is kept."""
+        """None: nothing read from a cluster is kept."""
         return None
 
     def list(self, label_selector: str | None = None) -> Iterator[Namespace]:
-        """Read all namespaces page by page, or those that a label selector matches. A deadline a page.
+        """Read all namespaces, or those that a label selector matches, page by page. Each page has its own deadline.
 
         Raises:
             AccessDenied, ClusterUnavailable, NotConfigured: see `errors`.
@@ -103,16 +103,16 @@ def _default_reader() -> ClusterReader:
 
 
 def get_ns_annotations(namespace: str) -> dict[str, str]:
-    """The annotations of a namespace, by the namespace's name.
+    """Read the annotations of a namespace, by the namespace's name.
 
     Args:
-        namespace: its name.
+        namespace: the name of the namespace.
 
     Returns:
-        Annotation key to value.
+        A mapping from annotation keys to values.
 
     Raises:
-        AnnotationError: one of its kinds, see `errors`.
+        AnnotationError: one of its subclasses; see `errors`.
 
     Example:
         >>> get_ns_annotations("alice")["learning-lab.dev/userid"]   # doctest: +SKIP
@@ -122,21 +122,22 @@ def get_ns_annotations(namespace: str) -> dict[str, str]:
 
 
 def get_namespace_annotations(userid: str, prefix: str = PREFIX) -> dict[str, str]:
-    """The annotations of a user's namespace, by user id.
+    """Read the annotations of a user's namespace, by user id.
 
-    In a pod the service account asks; elsewhere ``KUBECONFIG`` or ``~/.kube/config`` says where and as whom.
+    In a pod this uses the service account; elsewhere the cluster and the credentials come from ``KUBECONFIG`` or
+    ``~/.kube/config``.
 
     Args:
         userid: the user id; `names.namespace_name` says which namespace is theirs.
-        prefix: of the label and the annotation that mark it as theirs.
+        prefix: the prefix of the label and the annotation that mark the namespace as theirs.
 
     Returns:
-        Annotation key to value.
+        A mapping from annotation keys to values.
 
     Raises:
         InvalidUserId: the text cannot be a user id.
-        NamespaceNotFound: there is none, or it is not marked as theirs: nobody gets that of ``kube-system``.
-        AnnotationError: another kind, see `errors`.
+        NamespaceNotFound: there is none, or it is not marked as theirs, so no user can get that of ``kube-system``.
+        AnnotationError: another of its subclasses; see `errors`.
 
     Example:
         >>> get_namespace_annotations("alice")["learning-lab.dev/userid"]   # doctest: +SKIP

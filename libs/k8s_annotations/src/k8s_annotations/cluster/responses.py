@@ -1,4 +1,4 @@
-"""From an API server's answer to a namespace, or to the error that it stands for. Pure.
+"""Turns an API server's answer into a namespace, or into the matching error. Pure.
 
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/; an error's body is a Status object.
 """
@@ -22,7 +22,7 @@ _LONGEST_MESSAGE = 500  # characters of a server's words
 def read_answer(
     status: int, headers: Mapping[str, str], body: bytes, what: str, host: str, largest: int, *, reads: bool = True
 ) -> dict[str, Any]:
-    """Turn an HTTP answer into its JSON object, or into the error that it stands for.
+    """Turn an HTTP answer into its JSON object, or raise the matching error.
 
     Args:
         status: the HTTP status.
@@ -39,7 +39,7 @@ def read_answer(
     if not reads:
         _check_written(status, _json_object(body) or {}, what, host)
     if status in {401, 403}:
-        whose = "does not know who asks (401)" if status == 401 else "does not let this account read it (403)"
+        whose = "did not accept the credentials (401)" if status == 401 else "does not let this account read it (403)"
         raise AccessDenied(
             f"{host} {whose}: {what}. Check the token, certificate or exec plugin, and the ClusterRole with the verb"
             " get on namespaces."
@@ -50,17 +50,17 @@ def read_answer(
     if status not in ({200} if reads else {200, 201}):
         # A 404 that is no Status object is not an API server's: nothing is known about the namespace.
         raise ClusterUnavailable(
-            f"{host} answered {status} when asked for {what}. Try again later; if it stays, check that it is an API"
-            " server.",
+            f"{host} answered {status} when asked for {what}. Try again later; if it keeps happening, check that it is"
+            " an API server.",
             _retry_after(headers),
         )
     if len(body) > largest:
         raise ClusterUnavailable(
-            f"The answer of {host} for {what} is larger than {largest} bytes. Check that it is an API server."
+            f"The answer from {host} for {what} is larger than {largest} bytes. Check that it is an API server."
         )
     if answer is None:
         raise ClusterUnavailable(
-            f"The answer of {host} for {what} is cut off or no JSON object. Check that it is an API server."
+            f"The answer from {host} for {what} is cut off or not a JSON object. Check that it is an API server."
         )
     return answer
 
@@ -94,12 +94,12 @@ def to_namespace(item: Any) -> Namespace:
     """Take the metadata from a namespace's JSON object.
 
     Raises:
-        ClusterUnavailable: it is none.
+        ClusterUnavailable: the object is not a namespace.
     """
     metadata = item.get("metadata") if isinstance(item, dict) else None
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         raise ClusterUnavailable(
-            "The cluster answered with something that is no namespace. Check that it is an API server."
+            "The cluster answered with something that is not a namespace. Check that it is an API server."
         )
     return Namespace(metadata["name"], _texts(metadata.get("labels")), _texts(metadata.get("annotations")))
 

@@ -1,12 +1,12 @@
 """Writing to a cluster: server-side apply, with field managers of our own.
 
 Rules kept here:
-- what is written is only what is named: fields of others stay theirs, and one that another manager owns is refused
-  (`Conflict`) unless it is to be taken over;
-- a list is written only over the one that was read: a change in between is a `Conflict` too, and the caller reads
-  again;
-- the template's objects and the lists have managers of their own, because applying takes away what the same manager
-  wrote before and does not name now.
+- only the named fields are written. Writing a field that another manager owns is refused (`Conflict`), unless it is to
+  be taken over;
+- a list only replaces the version that was read: if it was changed in between, that is a `Conflict` too, and the
+  caller must read again;
+- the template's objects and the lists have separate managers, because applying removes what the same manager wrote
+  before and no longer names.
 
 Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/.
 """

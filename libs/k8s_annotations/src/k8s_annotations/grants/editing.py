@@ -1,11 +1,11 @@
 """Change the text of a list: add a directory, change one, take one away. Pure.
 
 Rules kept here:
-- a block list is edited by its lines: what the change is not about stays to the letter, comments included. Comments
-  inside an entry that changes are lost. JSON stays JSON; any other list in brackets becomes a block list;
-- a list that cannot be read is not changed: it must be mended first;
-- the result is read again, and only the directory that was named may be another one. So no text of a title can add an
-  entry, and nothing is lost.
+- a block list is edited line by line: everything else stays exactly as it is, comments included. Only comments inside
+  a changed entry are lost. JSON stays JSON; any other list in brackets becomes a block list;
+- a list that cannot be read is not changed; it must be fixed first;
+- the result is parsed again, and only the named directory may differ. So no title can inject an entry, and nothing is
+  lost.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _replaced(text: str, items: Sequence[Item], number: int | None, values: _Val
         return _replaced_lines(lines, starts, number, values, str(indents.pop()))
     wrong = next((item for item in items if item.problem is not None), None)
     if wrong is not None:  # what it was meant to say would be lost
-        raise CannotEdit(f"Line {wrong.line} of the list is in the way: {wrong.problem} Mend it first.")
+        raise CannotEdit(f"Line {wrong.line} of the list is in the way: {wrong.problem} Fix it first.")
     written = [_written(item.values, "") for item in items]
     written[replaced] = [] if values is None else [_written(values, "")]
     return "".join(written) or "[]\n"
