@@ -93,7 +93,7 @@ class TestLists:
             ("{user: bob, directory: /s/a/b}", "is not known: directory"),
             ("{user: bob, directories: /s/a/b}", "are no list"),
             ("{user: bob, directories: [/etc]}", "does not lie below"),
-            ("{user: bob, directories: [{path: /s/a/b, acces: ro}]}", "not known: acces"),
+            ("{user: bob, directories: [{path: /s/a/b, acces: ro}]}", "unknown key: acces"),
             ("{user: bob, labels: {a: true}}", "are not texts"),
             ("{user: bob, labels: {learning-lab.dev/user: 'false'}}", "is set by this command"),
             ("{user: bob, labels: {'a b': c}}", "does not take"),
