@@ -135,7 +135,7 @@ class Connection:
     def _send(
         self, access: Access, path: str, largest: int, until: float, sent: Sent
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Make one request. Raises _Dropped if the connection broke before the answer ended, else ClusterUnavailable."""
+        """Make one request. Raises _Dropped if the connection broke before the answer ended."""
         import urllib3
         from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
         from urllib3.exceptions import TimeoutError as SlowError
