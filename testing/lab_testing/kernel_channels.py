@@ -60,7 +60,7 @@ class Channels:
             if told["msg_type"] == "stream":
                 yield told["content"]["text"]
 
-    async def debug(self, number: int, command: str, within: float = 10, **arguments: Any) -> dict[str, Any] | None:
+    async def debug(self, number: int, command: str, within: float = 3, **arguments: Any) -> dict[str, Any] | None:
         """A request to the debugger, as JupyterLab sends it; its answer, or None when there is none."""
         request = {"seq": number, "type": "request", "command": command, "arguments": arguments}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 import time
 import unicodedata
@@ -24,7 +25,7 @@ DIRS = "learning-lab.dev/notebook-dirs"
 LABEL = "dir.learning-lab.dev/"
 
 thorough = settings(
-    max_examples=10_000,
+    max_examples=int(os.environ.get("LAB_EXAMPLES") or 2_000),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

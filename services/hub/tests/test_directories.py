@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import unicodedata
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -20,7 +21,12 @@ from learning_lab.access.directories import Directory, NotGranted, check_real_pa
 
 DIRS = "learning-lab.dev/notebook-dirs"
 
-thorough = settings(max_examples=10_000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(
+    max_examples=int(os.environ.get("LAB_EXAMPLES") or 2_000),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 def grants(*items: Any, roots: tuple[str, ...] = ("/s",)) -> Grants:
