@@ -1,4 +1,4 @@
-"""A person at work while the lab is edited: a running server, and a kernel that keeps a variable."""
+"""A person who keeps working while the lab is edited: a running server, and a kernel that keeps a variable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TELL = "print(os.getppid(), os.getpid(), answer)"
 
 
 class LostWork(RuntimeError):
-    """The server or the kernel is another one than before, or does not answer."""
+    """The server or the kernel is not the same as before, or does not respond."""
 
 
 class AtWork:
@@ -38,7 +38,7 @@ class AtWork:
         self._before = self._run(TELL)
 
     def go_on(self) -> None:
-        """Look whether server, kernel and variable are what they were.
+        """Check that server, kernel and variable are the same as before.
 
         Raises:
             LostWork: they are not.
@@ -55,7 +55,7 @@ class AtWork:
         self._person.stop()
 
     def _run(self, code: str) -> str:
-        """Run a cell; returns what it prints."""
+        """Run a cell. Returns what it prints."""
 
         async def run() -> str:
             async with asyncio.timeout(30), Channels.of(self._person, self._kernel) as channels:
