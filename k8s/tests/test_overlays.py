@@ -1,7 +1,7 @@
-"""What the three overlays are made of, and that a real API server takes every field of them.
+"""What the three overlays contain, and that a real API server accepts every field in them.
 
 `make e2e` runs this: kubectl renders each overlay, and the kind cluster's API server checks it (`--dry-run=server`, so
-nothing is changed). What differs between the environments is held here; what holds in all, in test_rights.py.
+nothing is changed). This checks what differs between the environments; test_rights.py checks what holds in all of them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def test_nothing_of_the_emulated_company_leaves_this_machine(elsewhere: Any) -> 
     text = yaml.safe_dump_all(elsewhere.documents)
     for word in ("emulation", "hostPath", "NodePort", "LAB_LIVE", "localhost", "learning-lab-registry", "development"):
         assert word not in text, word
-    assert elsewhere.of_kind("Secret") == []  # a value of the site's, never in a repository
+    assert elsewhere.of_kind("Secret") == []  # the site's own values, which never belong in a repository
 
 
 def test_the_overlay_says_how_to_make_each_secret_that_it_needs(elsewhere: Any, overlays: dict[str, Any]) -> None:
@@ -88,7 +88,7 @@ def test_every_file_with_an_example_address_says_that_it_is_changed_here(elsewhe
 @pytest.mark.parametrize(
     ("name", "image"),
     [
-        pytest.param("local", r"learning-lab/(hub|proxy)", id="local: names that make up and Tilt fill in"),
+        pytest.param("local", r"learning-lab/(hub|proxy)", id="local: names that make up and Tilt replace"),
         pytest.param("staging", r".+/learning-lab/(hub|proxy):[\w.-]+", id="staging: a tag"),
         pytest.param(
             "production",
@@ -172,14 +172,14 @@ def test_every_option_that_the_manifest_sets_is_an_option(overlay: Any) -> None:
 
 
 def test_each_overlay_names_the_proxies_in_front_of_its_own_lab(elsewhere: Any) -> None:
-    # Staging's would be others than production's: a value that is inherited would be wrong and look right.
+    # Staging's values differ from production's: an inherited one would be wrong but look right.
     lines = (elsewhere.folder / "hub.yaml").read_text().splitlines()
     [at] = [number for number, line in enumerate(lines) if f"name: {TRUSTED}" in line]
     assert "CHANGE HERE" in lines[at + 1]
     [value] = [each["value"] for each in elsewhere.container("hub")["env"] if each["name"] == TRUSTED]
     assert value in lines[at + 1]
-    if value == NOT_YET:  # in the project; a company has changed it
-        with pytest.raises(ValueError, match="give networks"):  # with which the hub ends at its start
+    if value == NOT_YET:  # the project's placeholder, which a company replaces
+        with pytest.raises(ValueError, match="give networks"):  # with this the hub refuses to start
             TrustedProxies.parse(value)
     else:
         assert TrustedProxies.parse(value) != TrustedProxies()
@@ -192,5 +192,5 @@ def test_the_image_update_is_told_only_what_it_knows(overlay: Any) -> None:
     for variable in only.get("env", []):
         assert f"    {variable['name']} " in (image_update.__doc__ or ""), variable["name"]
     assert job["concurrencyPolicy"] == "Forbid"
-    # Only a tag can come to mean another image.
+    # Only a tag can move to another image.
     assert bool(job.get("suspend")) == (overlay.name != "staging")

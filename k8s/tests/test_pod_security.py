@@ -1,4 +1,4 @@
-"""What the lab's own namespace takes, on a real API server: Pod Security's `baseline`; on this machine hostPath too."""
+"""What the lab's own namespace accepts, on a real API server: Pod Security's `baseline`; here, hostPath too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def baseline(api_server: Cluster) -> Iterator[Cluster]:
 
 
 def make(cluster: Cluster, spec: dict[str, Any]) -> str:
-    """Try to make a pod there; why it is refused, or nothing."""
+    """Try to create a pod there. Returns why it is refused, or nothing."""
     without_account = {key: value for key, value in spec.items() if key != "serviceAccountName"}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried", "namespace": NAME}, "spec": without_account}
     try:

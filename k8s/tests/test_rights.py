@@ -6,8 +6,8 @@ from typing import Any
 
 from image_updater import __main__ as image_update
 
-# What root in a container may have: to become its users, to stop their processes, to audit, to bind
-# the ports that are reserved; to make their directories.
+# The capabilities that root in a container may have: to become its users, stop their processes, audit, bind
+# the reserved ports, and make users' directories.
 CAPABILITIES = {
     "hub": {"SETUID", "SETGID", "KILL", "AUDIT_WRITE", "NET_BIND_SERVICE"},
     "storage": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"},

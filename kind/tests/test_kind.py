@@ -1,7 +1,7 @@
-"""What `make up` says and does when the machine is not as it should be, and the pins that must agree.
+"""What `make up` says and does when something is wrong with the machine, and the pinned versions that must agree.
 
-Docker, kind and kubectl are doubles here, commands of their own on the PATH: a machine without Docker, a full disk or
-a cut-short cluster cannot be had from the real ones. The real ones are what `make e2e` runs on.
+Docker, kind and kubectl are test doubles here, separate commands on the PATH: with the real ones, one cannot test a
+machine without Docker, a full disk or an interrupted cluster. `make e2e` uses the real ones.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Double = Callable[[str, str], Path]
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """State and log of the test's own; nothing remembered from another one."""
+    """Give each test its own state and log, with nothing left over from another test."""
     place = tmp_path / "state"
     place.mkdir()
     for module in (steps, cluster, images, up):
@@ -47,7 +47,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
-    """Put a command of the test's own on the PATH: a name and the body of a shell script, which finds itself logged."""
+    """Put a double on the PATH: a command's name and the body of a shell script. Its calls are logged."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -122,7 +122,7 @@ class TestDocker:
             engine.ready()
 
     def test_a_daemon_that_we_did_not_start_is_left_alone(self, double: Double) -> None:
-        engine.stop()  # no file with its process id: nothing to do
+        engine.stop()  # without a PID file there is nothing to do
 
     def test_a_process_id_that_is_somebody_elses_by_now_is_not_signalled(self, double: Double) -> None:
         with subprocess.Popen(["sleep", "60"]) as other:
@@ -185,7 +185,7 @@ class TestCluster:
         assert "kind delete cluster --name learning-lab" in kind
         assert kind[-1].startswith("kind create cluster --name learning-lab")
         marked = [n for n, call in enumerate(calls()) if "create configmap learning-lab-cluster" in call]
-        assert marked == [calls().index(kind[-1]) + 2]  # after the node is ready: the mark is the last thing
+        assert marked == [calls().index(kind[-1]) + 2]  # after the node is ready: the marker comes last
 
     def test_a_cluster_of_another_port_is_not_touched(self, double: Double, calls: Callable[[], list[str]]) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *State.Status*) echo running ;; esac')
@@ -234,9 +234,9 @@ class TestTools:
         ("said", "suits"),
         [
             pytest.param("1.34.0", True, id="the cluster's own minor version"),
-            pytest.param("1.33.9", True, id="one older"),
-            pytest.param("1.35.1", True, id="one newer"),
-            pytest.param("1.32.4-dispatcher", False, id="two older"),
+            pytest.param("1.33.9", True, id="one minor version older"),
+            pytest.param("1.35.1", True, id="one minor version newer"),
+            pytest.param("1.32.4-dispatcher", False, id="two minor versions older"),
             pytest.param("2.34.4", False, id="another major version"),
         ],
     )
@@ -273,7 +273,7 @@ class TestRuntimeWithoutResource:
         double("runc", "true")
 
     def run(self, *arguments: str | Path) -> None:
-        # Not as an executable: the file's own first line asks for python3 from the PATH.
+        # Not run as an executable, because its first line asks for the python3 on the PATH.
         subprocess.run([sys.executable, "-IS", str(engine.RUNTIME), *map(str, arguments)], check=True)
 
     @pytest.mark.parametrize("option", ["--bundle {}", "--bundle={}", "-b {}"])

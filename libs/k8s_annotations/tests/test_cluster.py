@@ -1,4 +1,4 @@
-"""The reader of a cluster against a real HTTPS server: it is let in as it should be, and every mishap has its error."""
+"""The cluster reader against a real HTTPS server: it gets in as it should, and every failure has its own error."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def imported() -> None:
-    """The first call imports the official client, inside its deadline: not in these short ones."""
+    """Import the official client first: otherwise the first call does so within its deadline, which is short here."""
     import kubernetes.client.rest
     import kubernetes.config.kube_config  # noqa: F401
 
@@ -90,13 +90,13 @@ def a_pod(server: Server, authority: Authority, tmp_path: Path, monkeypatch: pyt
 
 
 def quick(pod: Path | None = None, file: Path | None = None, **options: Any) -> ClusterReader:
-    """A reader with shorter deadlines than the default ones."""
+    """A reader with shorter deadlines than by default."""
     options = {"connect_timeout": 1.5, "read_timeout": 1.5, "deadline": 2.0} | options
     return ClusterReader(file, **options) if pod is None else ClusterReader(file, service_account=pod, **options)
 
 
 def fails(call: Callable[[], Any], kind: type[AnnotationError], *words: str) -> AnnotationError:
-    """The call ends in this error, in time, with nothing of the libraries beneath and without the token."""
+    """Check that the call fails with this error, in time, without other libraries' exceptions and without the token."""
     before = time.monotonic()
     with pytest.raises(AnnotationError) as caught:
         call()
@@ -119,7 +119,7 @@ def config(tmp_path: Path, server: Server, authority: Authority, user: dict[str,
 
 
 def plugin(tmp_path: Path, script: str, **user: Any) -> dict[str, Any]:
-    """The user of a kubeconfig whose token a program gives."""
+    """A kubeconfig user whose token comes from a program."""
     file = tmp_path / "plugin.py"
     file.write_text(script)
     command = {"command": sys.executable, "args": ["-S", "-E", str(file)], "interactiveMode": "Never"}
@@ -127,7 +127,7 @@ def plugin(tmp_path: Path, script: str, **user: Any) -> dict[str, Any]:
 
 
 def credential(token: str) -> str:
-    """A program that gives a token, and counts how often it was asked."""
+    """A program that returns a token, and counts how often it was called."""
     given = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": token}}
     return f"print({json.dumps(given)!r})\nopen(__file__ + '.calls', 'a').write('x')\n"
 
@@ -186,11 +186,11 @@ def test_a_token_that_stays_wrong_is_tried_again_exactly_once(server: Server, po
     ("spoil", "word"),
     [
         pytest.param(lambda pod: (pod / "token").unlink(), "token", id="there is no token"),
-        pytest.param(lambda pod: (pod / "token").write_bytes(b"\xff\xfe"), "token", id="the token is no text"),
+        pytest.param(lambda pod: (pod / "token").write_bytes(b"\xff\xfe"), "token", id="the token is not text"),
         pytest.param(lambda pod: (pod / "token").write_text(f"{TOKEN}\r\nX: y"), "token", id="the token has two lines"),
         pytest.param(lambda pod: (pod / "token").write_text(f"{TOKEN}€"), "token", id="the token is not ASCII"),
         pytest.param(lambda pod: (pod / "ca.crt").unlink(), "CA", id="there is no CA"),
-        pytest.param(lambda pod: (pod / "ca.crt").write_text("no certificate"), "CA", id="the CA is no certificate"),
+        pytest.param(lambda pod: (pod / "ca.crt").write_text("no certificate"), "CA", id="the CA is not a certificate"),
     ],
 )
 def test_a_service_account_that_cannot_be_used_is_a_wrong_configuration(
@@ -219,7 +219,7 @@ def test_the_users_function_reads_the_kubeconfig_of_the_environment(
     monkeypatch.setenv("KUBECONFIG", str(config(tmp_path, server, authority, {"token": TOKEN})))
     assert get_namespace_annotations("alice")["learning-lab.dev/userid"] == "alice"
     with pytest.raises(NamespaceNotFound):
-        get_namespace_annotations("alice", prefix="another.lab")  # not marked by that prefix: not theirs
+        get_namespace_annotations("alice", prefix="another.lab")  # not marked with that prefix, so not theirs
 
 
 def test_the_kubeconfig_at_home_is_the_default(server: Server, authority: Authority, tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_a_context_is_chosen_by_its_name_or_by_the_file(server: Server, authorit
 def test_several_files_in_the_environment_are_one_and_those_that_are_not_there_are_passed_over(
     server: Server, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = {"certificate-authority": "ca/ca.crt"}  # relative to its own file
+    cluster = {"certificate-authority": "ca/ca.crt"}  # relative to the kubeconfig's own location
     (tmp_path / "a" / "ca").mkdir(parents=True)
     (tmp_path / "a" / "ca" / "ca.crt").write_bytes(authority.file.read_bytes())
     kubeconfig(tmp_path / "a" / "one", server.url, {"token": TOKEN}, cluster=cluster, context="one", current=False)
@@ -358,7 +358,7 @@ def test_a_kubeconfig_that_cannot_be_used_is_a_wrong_configuration(
         pytest.param("ftp://127.0.0.1", "https:", id="another scheme"),
         pytest.param(f"https://user:{TOKEN}@127.0.0.1:6443", "password", id="a password in it"),
         pytest.param("https://[::1", "address", id="half an address"),
-        pytest.param("https://127.0.0.1:port", "address", id="a port that is no number"),
+        pytest.param("https://127.0.0.1:port", "address", id="a port that is not a number"),
         pytest.param("https://", "address", id="nothing after the scheme"),
         pytest.param("127.0.0.1:6443", "address", id="no scheme"),
         pytest.param("", "address", id="nothing"),
@@ -500,7 +500,7 @@ def test_a_proxy_of_the_environment_is_asked_for_other_machines(
         assert asked.result(GENEROUS).startswith(b"CONNECT cluster.invalid:6443 ")
 
 
-# What the server says
+# The server's answers
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_a_proxy_of_the_environment_is_asked_for_other_machines(
         pytest.param(403, "Forbidden", {}, AccessDenied, None, id="403"),
         pytest.param(404, "NotFound", {}, NamespaceNotFound, None, id="404"),
         pytest.param(
-            429, "TooManyRequests", {"Retry-After": "7"}, ClusterUnavailable, 7.0, id="429 and when to return"
+            429, "TooManyRequests", {"Retry-After": "7"}, ClusterUnavailable, 7.0, id="429 with a Retry-After"
         ),
         pytest.param(429, "TooManyRequests", {}, ClusterUnavailable, None, id="429"),
         pytest.param(503, "Unavailable", {"Retry-After": "1e9"}, ClusterUnavailable, 3600.0, id="503 for 30 years"),
@@ -562,12 +562,12 @@ def test_a_name_that_no_namespace_has_is_not_asked_for(server: Server, pod: Path
         pytest.param(200, b"<html>log in first</html>", id="a page"),
         pytest.param(200, b"[" * 500_000, id="JSON of half a million levels"),
         pytest.param(200, b'{"a":' * 100_000 + b"1" + b"}" * 100_000, id="objects of a hundred thousand levels"),
-        pytest.param(200, b"\xff\xfe\xfd", id="no text"),
+        pytest.param(200, b"\xff\xfe\xfd", id="bytes that are not text"),
         pytest.param(200, b"[]", id="a list"),
         pytest.param(200, b'{"kind": "Namespace"}', id="a namespace without metadata"),
         pytest.param(200, b'{"metadata": {"name": 5}}', id="a name that is a number"),
         pytest.param(200, json.dumps(namespace("bob")).encode(), id="somebody else's namespace"),
-        pytest.param(200, b" " * (2 * 2**20 + 1), id="more than the bound"),
+        pytest.param(200, b" " * (2 * 2**20 + 1), id="an answer above the limit"),
         pytest.param(404, b"<html>no such page</html>", id="a 404 that is not an API server's"),
         pytest.param(404, b"{}", id="a 404 without a Status object"),
     ],
@@ -699,7 +699,7 @@ def test_a_closed_reader_opens_new_connections(server: Server, pod: Path) -> Non
     assert server.connections == 2
 
 
-# What takes too long
+# Things that take too long
 
 
 def head(handler: Handler, then: Callable[[], Any] = lambda: None) -> None:
@@ -748,7 +748,7 @@ def listening(backlog: int = 8) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[int]:
-    """A port where nothing comes back: a listener that takes nobody, with its queue full."""
+    """A port that never answers: a listener with a full queue that accepts nobody."""
     with listening(0) as sock, contextlib.ExitStack() as clients:
         for _ in range(4):
             client = clients.enter_context(socket.socket())
@@ -787,7 +787,7 @@ def test_a_name_server_that_does_not_answer_ends_at_the_deadline(
 
 
 def test_a_server_that_takes_the_connection_and_says_nothing_ends_at_the_deadline(tmp_path: Path) -> None:
-    with listening() as sock:  # the system takes it, nobody speaks TLS
+    with listening() as sock:  # the system accepts the connection, but nobody speaks TLS
         file = kubeconfig(tmp_path / "config", f"https://127.0.0.1:{sock.getsockname()[1]}", {"token": TOKEN})
         fails(lambda: quick(file=file, **HASTY).read("alice"), ClusterUnavailable)
 

@@ -1,4 +1,4 @@
-"""The command ``k8s-annotations``, as an administrator uses it, and as their scripts do."""
+"""The command ``k8s-annotations``, as administrators and their scripts use it."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ FILE:47: namespace/dave: dir.learning-lab.dev/shared: A label must name one owne
 
 
 class Ran:
-    """How a run of the command ended."""
+    """The result of running the command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
@@ -161,7 +161,7 @@ def company(tmp_path: Path) -> Path:
 
 
 def command(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
-    """The command as a process of its own."""
+    """Run the command as a separate process."""
     script = Path(sys.executable).with_name("k8s-annotations")
     return subprocess.Popen([script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
@@ -206,12 +206,12 @@ def test_get_finds_a_user_id_that_is_no_namespace_name(run: Run, company: Path) 
 @pytest.mark.parametrize(
     ("userid", "message"),
     [
-        pytest.param("carol", "There is no namespace 'carol'", id="a user who is not there"),
-        pytest.param("kube-system", "it lacks the label learning-lab.dev/user=true", id="a namespace of the system"),
+        pytest.param("carol", "There is no namespace 'carol'", id="a user who does not exist"),
+        pytest.param("kube-system", "it lacks the label learning-lab.dev/user=true", id="a system namespace"),
         pytest.param("a/b", "cannot be used", id="a user id with a slash"),
         pytest.param("", "A user id must have 1 to 255 bytes", id="no user id"),
         pytest.param("a\x1b[2J\nb", "\\x1b[2J\\nb", id="an escape sequence"),
-        pytest.param("\udcff", "lone surrogate", id="a byte that is no text"),
+        pytest.param("\udcff", "lone surrogate", id="a byte that is not text"),
     ],
 )
 def test_get_says_in_one_line_why_there_is_nothing(run: Run, company: Path, userid: str, message: str) -> None:
@@ -232,7 +232,7 @@ def test_no_form_prints_a_character_that_steers_a_terminal(run: Run, tmp_path: P
     labels = {"learning-lab.dev/user": "true"}
     namespace = {"kind": "Namespace", "metadata": {"name": "alice", "labels": labels, "annotations": annotations}}
     file = tmp_path / "n.json"
-    # JSON as an API server writes it, but for the surrogate, which YAML cannot carry.
+    # JSON as an API server writes it, except for the surrogate, which YAML cannot contain.
     file.write_text(json.dumps(namespace, ensure_ascii=False).replace("\ud800", "").replace("\U000e0041", ""))
     file.write_text(yaml.safe_dump(json.loads(file.read_text()), allow_unicode=False))
     out = run("--file", file, "get", "alice", "-o", form).out
@@ -339,13 +339,13 @@ def test_check_knows_the_lines_of_a_literal_block_and_else_where_the_text_begins
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param(b"a: [", "It is not valid YAML", id="no YAML"),
-        pytest.param(b"\xff\xfe\xfa", "It is not valid", id="no text"),
+        pytest.param(b"a: [", "It is not valid YAML", id="not YAML"),
+        pytest.param(b"\xff\xfe\xfa", "It is not valid", id="not text"),
         pytest.param(b"a: \x00", "It is not valid YAML", id="a NUL"),
         pytest.param(b"[" * 100_000, "nested deeper than 50 levels", id="brackets that would break the C stack"),
         pytest.param(b"a: &a [x]\nb: *a\n", "It has a YAML alias", id="an alias"),
         pytest.param(b"kind: Namespace\nmetadata: {}\n", "no metadata.name", id="a namespace without a name"),
-        pytest.param(b"kind: Namespace\nmetadata: x\n", "no metadata.name", id="metadata that are a text"),
+        pytest.param(b"kind: Namespace\nmetadata: x\n", "no metadata.name", id="metadata that is a string"),
         pytest.param(b"kind: Namespace\nmetadata: {name: 12}\n", "no metadata.name", id="a name that is a number"),
         pytest.param(b"kind: Namespace\nmetadata: {name: a, labels: [x]}\n", "labels are not a mapping", id="a list"),
         pytest.param(b"kind: Namespace\nmetadata: {name: a, annotations: {1: 2}}", "not all strings", id="numbers"),
@@ -393,7 +393,7 @@ class _Api(BaseHTTPRequestHandler):
     slow = False
     asked: threading.Event
 
-    def do_GET(self) -> None:  # the name is the base class's
+    def do_GET(self) -> None:  # the base class sets the name
         self.asked.set()
         if self.slow:
             time.sleep(20)
@@ -421,7 +421,7 @@ class _Api(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[tuple[type[_Api], Path]]:
-    """A server that answers as an API server does, and a kubeconfig for it."""
+    """A server that answers like an API server, and a kubeconfig for it."""
 
     class Api(_Api):
         asked = threading.Event()
@@ -488,19 +488,19 @@ def test_ctrl_c_ends_it_in_one_line(api: tuple[type[_Api], Path]) -> None:
     "arguments",
     [
         pytest.param([], id="nothing"),
-        pytest.param(["frobnicate"], id="a verb that is not there"),
+        pytest.param(["frobnicate"], id="a verb that does not exist"),
         pytest.param(["get"], id="get without a user"),
         pytest.param(["get", "alice", "bob"], id="get with two users"),
-        pytest.param(["get", "alice", "-o", "xml"], id="a form that is not there"),
-        pytest.param(["list", "--frob\x1b[2J\n"], id="an option that is not there, with an escape sequence"),
+        pytest.param(["get", "alice", "-o", "xml"], id="an output format that does not exist"),
+        pytest.param(["list", "--frob\x1b[2J\n"], id="an option that does not exist, with an escape sequence"),
         pytest.param(["list", "--file", "x", "--kubeconfig", "y"], id="a file and a cluster"),
         pytest.param(["list", "--file", "x", "--context", "y"], id="a file and a context"),
         pytest.param(["check", "x", "--file", "y"], id="two files to check"),
         pytest.param(["check", "x", "--context", "y"], id="a file to check and a context"),
         pytest.param(["list", "--roots", "s"], id="a root that is relative"),
         pytest.param(["list", "--roots", "/"], id="the system's root as a root"),
-        pytest.param(["list", "--roots", "/s:/x/../y"], id="a root that goes up"),
-        pytest.param(["list", "--roots", "/s/"], id="a root with a slash at its end"),
+        pytest.param(["list", "--roots", "/s:/x/../y"], id="a root with two dots"),
+        pytest.param(["list", "--roots", "/s/"], id="a root with a trailing slash"),
         pytest.param(["list", "--roots", ""], id="no root"),
         pytest.param(["list", "--prefix", ""], id="no prefix"),
         pytest.param(["list", "--prefix", "a/b"], id="a prefix with a slash"),

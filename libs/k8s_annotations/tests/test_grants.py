@@ -1,4 +1,4 @@
-"""The list of directories: what is read, what is refused and in which words, and what can never happen."""
+"""The list of directories: what is read, what is refused and with which message, and what can never happen."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_a_list_of_five_is_read_within_its_time() -> None:
         _parse.cache_clear()
         return grants(annotation)
 
-    # 0.3 ms on the machine it was measured on; ten times that here, because this is no measurement.
+    # Measured at 0.3 ms; allow ten times that, because this is not a benchmark.
     assert fastest(anew) < 0.003
     assert fastest(lambda: grants(annotation)) < 0.0003
 
@@ -262,13 +262,13 @@ def test_a_list_of_five_is_read_within_its_time() -> None:
     "annotation",
     [
         pytest.param("[" * 16_384, id="brackets"),
-        pytest.param("- a: b: c\n" * 1600, id="items that are broken"),
+        pytest.param("- a: b: c\n" * 1600, id="broken items"),
         pytest.param("- /s/alice/x\n" * 1200, id="the same directory"),
         pytest.param("".join(f"- /s/a{n}/x/y/z/v/w\n" for n in range(700)), id="names that need many segments"),
         pytest.param("- &a [*a,*a]\n" * 1200, id="aliases"),
         pytest.param("{a: " * 4000, id="braces"),
-        pytest.param("- '" + "? " * 8000, id="questions"),
-        pytest.param("".join(f"- '/s/{n}/{'a/' * 1500}'\n" for n in range(5)), id="long paths that end alike"),
+        pytest.param("- '" + "? " * 8000, id="question marks"),
+        pytest.param("".join(f"- '/s/{n}/{'a/' * 1500}'\n" for n in range(5)), id="long paths with the same ending"),
     ],
 )
 def test_the_worst_annotations_are_read_in_a_moment(annotation: str) -> None:
@@ -277,7 +277,7 @@ def test_the_worst_annotations_are_read_in_a_moment(annotation: str) -> None:
     assert time.perf_counter() - before < 1
 
 
-# What holds for every input
+# Properties that hold for every input
 
 anything = st.text(st.characters(), max_size=20)
 words = (
@@ -339,7 +339,7 @@ some_labels = st.lists(
 
 
 def sound(found: Grants) -> None:
-    """What holds for every list, in words of other libraries than the one that made it."""
+    """Check what holds for every list, with other libraries than the one that made it."""
     assert len(found.entries) <= 500
     assert sum(entry.default for entry in found.entries) <= 1
     keys = [name_key(entry.name) for entry in found.entries]
@@ -376,7 +376,7 @@ def test_any_structure_gives_a_sound_list(annotation: str, labels: dict[str, str
     sound(grants(annotation, labels))
 
 
-# No quotes: two of them make one text of all that is between, and that is YAML.
+# No quotes: two of them would turn everything between them into one string, which is valid YAML.
 bad_texts = (
     "12;[x];{};{path: /etc};*a;&a x;!t x;{<<: {}, path: /s/x};{path: /s/x, path: /s/y};[;{;@;a: b: c;/s/../x;%;/s"
 )

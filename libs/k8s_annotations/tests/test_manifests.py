@@ -1,4 +1,4 @@
-"""The reader of a file: what kubectl would take is served, what is wrong is told, and nothing old is ever served."""
+"""The file reader: it serves what kubectl would accept, reports what is wrong, and never serves anything outdated."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def names(text: str) -> list[str]:
 
 
 def settle(file: Path) -> None:
-    """Make the file a minute old, as far as one can: the time of its inode stays."""
+    """Make the file a minute old, as far as possible: its inode's change time stays."""
     past = time.time() - 60
     os.utime(file, (past, past))
     time.sleep(0.15)
@@ -49,7 +49,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "namespaces.yaml"
 
 
-# What is taken
+# What is accepted
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def file(tmp_path: Path) -> Path:
             id="documents of other kinds among them",
         ),
         pytest.param("\ufeff" + yaml.safe_dump_all([alice(), namespace("bob")]), id="a byte order mark"),
-        pytest.param(yaml.safe_dump_all([alice(), namespace("bob")]).replace("\n", "\r\n"), id="lines of Windows"),
+        pytest.param(yaml.safe_dump_all([alice(), namespace("bob")]).replace("\n", "\r\n"), id="Windows line endings"),
     ],
 )
 def test_what_kubectl_takes_is_taken(text: str) -> None:
@@ -141,24 +141,32 @@ def test_a_selector_that_only_a_cluster_knows_is_refused(file: Path, selector: s
     ("text", "words"),
     [
         pytest.param("a: [", "the file:.* cannot be parsed", id="not YAML"),
-        pytest.param("kind: Namespace\nmetadata:\n  name: a\n   b: c\n", "the file:4", id="the line is told"),
+        pytest.param("kind: Namespace\nmetadata:\n  name: a\n   b: c\n", "the file:4", id="the line is reported"),
         pytest.param("kind: Namespace\n", "no metadata.name", id="no metadata"),
         pytest.param("kind: Namespace\nmetadata: {name: 5}\n", "no metadata.name", id="a name that is a number"),
         pytest.param("kind: Namespace\nmetadata: [a]\n", "no metadata.name", id="metadata that is a list"),
-        pytest.param(yaml.safe_dump_all([alice(), alice()]), "'alice' appears twice", id="a name that is there twice"),
-        pytest.param("kind: Namespace\nmetadata: {name: a, labels: {b: true}}", "labels.*Quote", id="a label true"),
-        pytest.param("kind: Namespace\nmetadata: {name: a, labels: {b: 1}}", "labels.*Quote", id="a label 1"),
-        pytest.param("kind: Namespace\nmetadata: {name: a, labels: {1: b}}", "labels.*Quote", id="a label's key 1"),
+        pytest.param(yaml.safe_dump_all([alice(), alice()]), "'alice' appears twice", id="a name that appears twice"),
         pytest.param(
-            "kind: Namespace\nmetadata: {name: a, annotations: {b: [c]}}", "annotations", id="a list as value"
+            "kind: Namespace\nmetadata: {name: a, labels: {b: true}}", "labels.*Quote", id="a label with the value true"
+        ),
+        pytest.param(
+            "kind: Namespace\nmetadata: {name: a, labels: {b: 1}}", "labels.*Quote", id="a label with the value 1"
+        ),
+        pytest.param(
+            "kind: Namespace\nmetadata: {name: a, labels: {1: b}}", "labels.*Quote", id="a label with the key 1"
+        ),
+        pytest.param(
+            "kind: Namespace\nmetadata: {name: a, annotations: {b: [c]}}",
+            "annotations",
+            id="a label whose value is a list",
         ),
         pytest.param("kind: Namespace\nmetadata: {name: a, annotations: {b: null}}", "annotations", id="no value"),
-        pytest.param("kind: Namespace\nmetadata: {name: a, labels: text}", "labels", id="labels that are a text"),
+        pytest.param("kind: Namespace\nmetadata: {name: a, labels: text}", "labels", id="labels that are a string"),
         pytest.param("a: &b c\nd: *b\n", "aliases", id="an alias"),
         pytest.param("{a: &b c, d: *b}", "aliases", id="an alias on one line"),
         pytest.param("? [a]\n: b\n", "cannot be parsed", id="a key that is a list"),
-        pytest.param("a: 2026-13-45\n", "cannot be parsed", id="a date that is none"),
-        pytest.param("a: !!python/object/apply:os.system [x]\n", "cannot be parsed", id="a tag of Python's"),
+        pytest.param("a: 2026-13-45\n", "cannot be parsed", id="an invalid date"),
+        pytest.param("a: !!python/object/apply:os.system [x]\n", "cannot be parsed", id="a Python tag"),
         pytest.param("[" * 200_000 + "]" * 200_000, "deeper", id="a list of 200,000 levels"),
         pytest.param("- " * 100_000, "deeper", id="a hundred thousand dashes"),
     ],
@@ -207,7 +215,7 @@ def test_a_directory_is_a_wrong_configuration(tmp_path: Path) -> None:
 
 def test_a_file_that_is_too_large_is_a_wrong_configuration(file: Path) -> None:
     with file.open("wb") as opened:
-        opened.truncate(64 * 2**20 + 1)  # a hole: it takes no room
+        opened.truncate(64 * 2**20 + 1)  # a sparse file, which takes no space
     with pytest.raises(NotConfigured, match="larger"):
         ManifestReader(file).read("alice")
 
@@ -226,7 +234,9 @@ def test_changes_of_the_same_size_in_the_same_moment_are_served(file: Path) -> N
         assert reader.read("a").labels["n"] == str(number)
 
 
-@pytest.mark.parametrize("replaced", [pytest.param(True, id="by another file"), pytest.param(False, id="in place")])
+@pytest.mark.parametrize(
+    "replaced", [pytest.param(True, id="by replacing the file"), pytest.param(False, id="in place")]
+)
 def test_a_change_that_keeps_time_and_size_is_served(file: Path, replaced: bool) -> None:
     reader = written(file, namespace("a", {"n": "1"}))
     settle(file)

@@ -1,4 +1,4 @@
-"""The lab's address, and that no two people have one."""
+"""The lab's address, and that no two people share an address."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from learning_lab.serving.addresses import has_names_below, host_of, is_address, of_everybody
 
-# As browsers do: case is folded, and letters of other alphabets that look like ours (the sign of Kelvin, the long s).
+# Like browsers: they fold case, and letters of other alphabets that look like ours (the Kelvin sign, the long s).
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 

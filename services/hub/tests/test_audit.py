@@ -1,4 +1,4 @@
-"""The audit log's file: the hub's alone, whole after a rotation, and never the end of the hub."""
+"""The audit log's file: only the hub can access it, a rotation loses nothing, and it never stops the hub."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def audit_log(path: Path) -> Iterator[AuditLog]:
-    before = os.umask(0)  # the file is the hub's alone whatever the umask is
+    before = os.umask(0)  # whatever the umask is, only the hub may access the file
     log = AuditLog(str(path), logging.getLogger("hub"))
     yield log
     log.close()

@@ -1,4 +1,4 @@
-"""When the container ends, people's processes are told and get time; root's are left alone."""
+"""When the container ends, users' processes get a signal and some time; root's are left alone."""
 
 from __future__ import annotations
 

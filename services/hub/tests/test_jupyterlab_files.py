@@ -1,4 +1,4 @@
-"""JupyterLab's files from the hub: which ones, how they may be kept, and what browsers are told to fetch ahead."""
+"""JupyterLab's files from the hub: which are served, how they may be cached, and which browsers fetch ahead."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class TestOfARunningHub:
         assert answer.headers["Cache-Control"] == "no-cache"
 
     def test_what_is_fetched_ahead_teaches_nothing(self, lab: EmbeddedLab) -> None:
-        # Broken off after the first files it would make the others look unwanted.
+        # If counted, a prefetch that was cut short would make the later files look unwanted.
         other = next(path.name for path in sorted(STATIC.glob("[0-9]*.*.js")))
         address = f"/hub/jupyterlab/{other}?v={other.split('.')[1]}"
         for _ in range(20):

@@ -1,4 +1,4 @@
-"""Where kernels listen, in a directory of their person's or encrypted; and what they are told."""
+"""Where kernels listen (in their user's own directory, or encrypted), and which messages reach them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FROM_BROWSERS = {"comm_open", "comm_msg", "comm_close", "input_reply"}
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)  # pytest's own paths are nearly too long for a socket
+    monkeypatch.chdir(tmp_path)  # pytest's temporary paths are almost too long for a socket
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "runtime")
     return tmp_path / "runtime"
 

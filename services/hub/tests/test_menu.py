@@ -1,4 +1,4 @@
-"""The order and the marks of the menu's cards. Pure."""
+"""The order and the badges of the menu's cards. Pure."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def test_a_directory_that_turned_out_not_writable_is_marked_read_only() -> None:
 @pytest.mark.parametrize(
     ("access", "found", "writing"),
     [
-        pytest.param("rw", {"writable": True}, "free", id="to write in, and it can be"),
-        pytest.param("rw", {"writable": False}, "impossible", id="to write in, and it cannot be"),
-        pytest.param("ro", {"writable": False}, "impossible", id="to read, and it cannot be written"),
-        pytest.param("ro", {"writable": True}, "unwanted", id="to read, but nothing holds that"),
-        pytest.param("ro", None, "unwanted", id="to read, and nobody has looked yet"),
-        pytest.param("rw", None, "free", id="to write in, and nobody has looked yet"),
+        pytest.param("rw", {"writable": True}, "free", id="granted for writing, and writable"),
+        pytest.param("rw", {"writable": False}, "impossible", id="granted for writing, but not writable"),
+        pytest.param("ro", {"writable": False}, "impossible", id="granted for reading, and not writable"),
+        pytest.param("ro", {"writable": True}, "unwanted", id="granted for reading, but writable"),
+        pytest.param("ro", None, "unwanted", id="granted for reading, and not checked yet"),
+        pytest.param("rw", None, "free", id="granted for writing, and not checked yet"),
     ],
 )
 def test_a_card_says_read_only_where_it_is_true_and_not_where_it_is_a_wish(
@@ -128,7 +128,7 @@ def test_nothing_is_new_at_a_first_visit() -> None:
 
 def test_a_list_that_is_taken_away_and_put_back_is_not_new() -> None:
     seen = now_seen([], [entry.path for entry in THREE.entries])
-    seen = now_seen(seen, ["/s/alice/notebooks"])  # a start while the list was away
+    seen = now_seen(seen, ["/s/alice/notebooks"])  # a start while the list was unavailable
     assert not [card for card in build_menu("alice", THREE, OK, seen=seen).cards if card.new]
 
 
@@ -159,7 +159,7 @@ def test_what_has_been_seen_is_remembered_within_bounds_and_what_is_there_now_ab
 def test_a_link_to_a_folder_that_cannot_be_opened_says_so(found: dict[str, Found], said: str) -> None:
     menu = build_menu("alice", THREE, OK | found, last="/s/shared/g", asked=Asked(preselect="/s/alice/thesis/week9"))
     assert menu.error == said
-    assert checked(menu) == ["/s/alice/thesis"], "the nearest to what was asked for"
+    assert checked(menu) == ["/s/alice/thesis"], "the entry nearest to what was asked for"
 
 
 def test_a_link_to_a_directory_that_is_gone_says_so() -> None:
@@ -179,12 +179,14 @@ def test_a_refusal_that_is_told_already_stays() -> None:
 @pytest.mark.parametrize(
     ("annotation", "asked", "stale", "straight"),
     [
-        pytest.param("- /s/alice/a", True, False, True, id="one directory goes straight in"),
-        pytest.param("- /s/alice/a", False, False, False, id="not where the page was asked for as a menu"),
-        pytest.param("- /s/alice/a\n- /s/alice/b", True, False, False, id="two directories are a question"),
+        pytest.param("- /s/alice/a", True, False, True, id="a single directory opens right away"),
+        pytest.param("- /s/alice/a", False, False, False, id="not if the person asked for the menu"),
+        pytest.param(
+            "- /s/alice/a\n- /s/alice/b", True, False, False, id="with two directories the person has to choose"
+        ),
         pytest.param("- /s/alice/a\n- /etc", True, False, False, id="a bad entry must be seen"),
-        pytest.param("- /s/alice/a", True, True, False, id="a last known list starts nothing"),
-        pytest.param("[]", True, False, False, id="an empty list has nowhere to go"),
+        pytest.param("- /s/alice/a", True, True, False, id="a list that is only the last known one starts nothing"),
+        pytest.param("[]", True, False, False, id="an empty list opens nothing"),
     ],
 )
 def test_going_straight_in(annotation: str, asked: bool, stale: bool, straight: bool) -> None:

@@ -1,4 +1,4 @@
-"""Which requests the hub's pages answer, and whose server a browser is led to where all have one address."""
+"""Which requests the hub's pages answer, and to whose server a browser is led where all share one address."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TestOfARunningHub:
 
     def test_jupyterlab_is_told_that_its_server_is_not_open(self, person: Callable[[str], Person]) -> None:
         answer = person("alice").http.get("/user/alice/api/contents", headers=FETCH)
-        assert answer.status_code == 424, "with which JupyterLab asks whether to start it again"
+        assert answer.status_code == 424, "after which JupyterLab asks whether to start it again"
         assert "menu" in answer.json()["message"]
 
 
@@ -132,5 +132,5 @@ class TestOfAServer:
         token = alice.api("POST", "/users/alice/tokens", json={}).json()["token"]
         answer = stranger.get("/user/alice/api/status", headers={"Authorization": f"token {token}"})
         assert answer.status_code == 200
-        # As a link it would open the server in anybody's browser.
+        # In a link, it would open the server in anybody's browser.
         assert stranger.get(f"/user/alice/api/status?token={token}").status_code == 302

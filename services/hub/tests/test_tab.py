@@ -1,4 +1,4 @@
-"""A tab belongs to its directory: what a server answers to a page of another one. A real hub, real servers."""
+"""A tab belongs to its directory: how a server answers a page of another one. With a real hub and real servers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REQUESTS = [
 
 
 class Tab:
-    """A page of JupyterLab, as far as its requests go."""
+    """A page of JupyterLab, reduced to its requests."""
 
     def __init__(self, person: Person, server: str = "") -> None:
         self.person = person
@@ -142,7 +142,7 @@ def test_a_tab_goes_on_when_the_hub_was_restarted_meanwhile(tmp_path: Path) -> N
         alice.start(directory="notebooks")
         alice.wait_until_ready()
         before = Tab(alice)
-        lab.stop()  # with its servers, as it is on one machine
+        lab.stop()  # together with its servers, as on one machine
         lab.start()
         alice.start(directory="notebooks")
         alice.wait_until_ready()
@@ -168,7 +168,7 @@ def test_a_server_beside_has_a_mark_of_its_own(tmp_path: Path) -> None:
         for tab, other in ((first, beside), (beside, first)):
             assert tab.ask("GET", "api/contents/", **{HEADER: tab.mark}).status_code == 200
             assert tab.ask("PUT", "api/contents/stray.txt", A_FILE, **{HEADER: other.mark}).status_code == 409
-        # The address of a server that was stopped is one below the default server's.
+        # The address of a stopped server lies below the default server's.
         alice.stop("thesis")
         assert beside.ask("PUT", "api/contents/stray.txt", A_FILE, **{HEADER: beside.mark}).status_code in (403, 409)
         answer = beside.ask("GET", "api/status", **{HEADER: beside.mark})
@@ -183,17 +183,17 @@ def test_a_server_beside_has_a_mark_of_its_own(tmp_path: Path) -> None:
 def test_a_stranger_does_not_learn_which_directory_is_open(
     tab: Tab, person: Callable[[str], Person], lab: EmbeddedLab, method: str, path: str
 ) -> None:
-    # What a directory's path alone gives is no mark.
+    # A mark cannot be computed from the directory's path alone.
     plain = hashlib.blake2b(b"/s/alice/notebooks", digest_size=8).hexdigest()
     assert plain != tab.config["learningLabTab"]["mark"]
     bob = person("bob")
     token = bob.api("POST", "/users/bob/tokens", json={"note": "test"}).json()["token"]
-    # A program's token is what the proxy lets through to somebody else's server.
+    # The proxy lets requests with a token through to somebody else's server.
     programs = [httpx.Client(base_url=lab.url, headers={"Authorization": f"token {each}"}) for each in (token, "none")]
     for http in programs:
         without = http.request(method, tab.base + path)
         assert without.status_code == 403
-        assert without.headers["Content-Type"] == "application/json", "this is not the server's answer"
+        assert without.headers["Content-Type"] == "application/json", "the server's own answer would be different"
         for mark in (OTHER, plain):
             answer = http.request(method, tab.base + path, headers={HEADER: mark})
             assert answer.status_code == 403
@@ -232,7 +232,7 @@ def test_a_persons_own_file_that_looks_like_a_page_is_served_as_it_is(tab: Tab) 
 
 @pytest.fixture
 def own_configuration() -> Iterator[None]:
-    """What somebody has who has enabled and configured extensions of their own, in both places there are for it."""
+    """The home of somebody who has enabled and configured extensions, in both of the possible places."""
     account = pwd.getpwnam("alice")
     folder = Path(account.pw_dir, ".jupyter")
     files = [folder / "jupyter_server_config.json", folder / "jupyter_server_config.d" / "own.json"]

@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 class TestNotice:
     def folder(self, tmp_path: Path, **times: str) -> str:
         for name, text in times.items():
-            (tmp_path / {"planned": PLANNED, "updated": UPDATED}[name]).write_text(text)  # as the image updater does
+            (tmp_path / {"planned": PLANNED, "updated": UPDATED}[name]).write_text(text)  # like the image updater
         return str(tmp_path)
 
     def test_of_what_is_planned(self, tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ class TestDecision:
     @pytest.mark.parametrize(
         ("given", "verb"),
         [
-            pytest.param({"latest": {"hub": OLD}}, "rest", id="the same digest: nothing"),
-            pytest.param({}, "announce", id="another digest: people are told first"),
-            pytest.param({"notice": timedelta(0)}, "restart", id="without a notice it restarts at once"),
-            pytest.param({"planned_at": NOW + QUARTER}, "wait", id="announced and not yet due"),
+            pytest.param({"latest": {"hub": OLD}}, "rest", id="the same digest: nothing happens"),
+            pytest.param({}, "announce", id="another digest: it is announced first"),
+            pytest.param({"notice": timedelta(0)}, "restart", id="without a notice: it restarts at once"),
+            pytest.param({"planned_at": NOW + QUARTER}, "wait", id="announced, but not yet due"),
             pytest.param({"planned_at": NOW}, "restart", id="announced and due"),
             pytest.param(
                 {"planned_at": NOW + QUARTER, "notice": timedelta(0)},
@@ -38,9 +38,9 @@ class TestDecision:
                 {"restarted_for": f"hub=sha256:{'c' * 64}"}, "announce", id="restarted for another digest before"
             ),
             pytest.param(
-                {"restarted_for": f"hub={NEW}"}, "rest", id="restarted for it already: never twice for one digest"
+                {"restarted_for": f"hub={NEW}"}, "rest", id="already restarted for it: never twice for one digest"
             ),
-            pytest.param({"running": {}, "notice": timedelta(0)}, "restart", id="what runs has no digest"),
+            pytest.param({"running": {}, "notice": timedelta(0)}, "restart", id="the running image has no digest"),
         ],
     )
     def test_of(self, given: dict[str, Any], verb: str) -> None:
@@ -72,7 +72,7 @@ PODS = "/api/v1/namespaces/lab/pods?labelSelector=app.kubernetes.io%2Fname%3Dlea
 
 @pytest.fixture
 def cluster(wire: Wire) -> Cluster:
-    """A cluster on which the hub runs the old digest of a tag that means the new one. The proxy is up to date."""
+    """A cluster where the hub runs the old digest of a tag that has moved to the new one. The proxy is up to date."""
     beside = {"name": "beside", "image": f"registry.example.com/lab/beside@{OLD}"}
     wire.objects = {
         DEPLOYMENT: deployment("hub", SELECTOR, beside),
@@ -82,7 +82,7 @@ def cluster(wire: Wire) -> Cluster:
         PODS: {
             "items": [
                 pod("2026-11-23T13:00:00Z", OLD),
-                pod("2026-11-22T13:00:00Z", NEW),  # an old one on its way out
+                pod("2026-11-22T13:00:00Z", NEW),  # an old one that is being deleted
             ]
         },
     }
@@ -143,7 +143,7 @@ class TestUpdate:
         assert told["data"] == {"planned-at": None, "updated-at": "2026-11-23T14:00:00+00:00"}
         annotations = patch["spec"]["template"]["metadata"]["annotations"]
         assert annotations["learning-lab.dev/restarted-for"] == f"hub={NEW}"
-        assert set(patch["spec"]["template"]) == {"metadata"}, "nothing but annotations is changed"
+        assert set(patch["spec"]["template"]) == {"metadata"}, "only annotations may change"
 
     def test_a_tag_that_went_back_is_announced_no_more(self, wire: Wire, cluster: Cluster) -> None:
         wire.tags[MANIFEST] = OLD

@@ -1,4 +1,4 @@
-"""What a tag means, asked of a registry that speaks the wire format: log-ins, and answers that are none."""
+"""Asking a registry that speaks the wire format for a tag's digest: log-ins, and unusable answers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class TestRegistry:
 
     def test_a_password_does_not_go_over_http_to_another_machine(self, wire: Wire) -> None:
         wire.token, wire.challenge = "Basic x", 'Basic realm="x"'
-        # This machine too, by an address that is treated as any other.
+        # This is this machine too, but at an address that is treated like any other.
         elsewhere = wire.url.replace("127.0.0.1", "127.0.0.2")
         with pytest.raises(UpdateError, match="requires a log-in"):
             Registry({HUB.registry: elsewhere}, {HUB.registry: "bot:secret"}).digest(HUB)

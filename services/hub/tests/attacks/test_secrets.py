@@ -1,4 +1,4 @@
-"""What the hub and the proxy keep to themselves stays there."""
+"""The secrets of the hub and the proxy stay with them."""
 
 from __future__ import annotations
 
