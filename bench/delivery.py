@@ -135,7 +135,7 @@ class Tilt:
 
     def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
         if process.poll() is not None:
-            raise NoCluster(f"tilt up ended with {process.returncode}. {self._log} tells why.")
+            raise NoCluster(f"tilt up ended with {process.returncode}. See {self._log}.")
         command = ["tilt", "get", "uiresource", "learning-lab", "--port", self._port, "--output", "json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         status = json.loads(done.stdout)["status"] if done.returncode == 0 else {}

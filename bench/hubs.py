@@ -123,6 +123,6 @@ def _wait_until_warm(lab: EmbeddedLab) -> None:
     while "The warm parent is ready" not in lab.log.read_text(errors="replace"):
         if time.monotonic() > until:
             raise NotWarm(
-                f"The warm parent was not ready after {_WARM_SECONDS} s. The hub's log ends with\n{lab.tail(20)}"
+                f"The warm parent was not ready after {_WARM_SECONDS} s. The end of the hub's log:\n{lab.tail(20)}"
             )
         time.sleep(0.1)

@@ -46,9 +46,9 @@ class AtWork:
         try:
             now = self._run(TELL)
         except (OSError, HTTPError, WebSocketError, TimeoutError) as error:
-            raise LostWork(f"The kernel of alice does not answer any more: {error}") from None
+            raise LostWork(f"Alice's kernel does not respond any more: {error}") from None
         if now != self._before:
-            raise LostWork(f"Server, kernel and variable of alice were {self._before!r} and are {now!r}.")
+            raise LostWork(f"Alice's server, kernel and variable were {self._before!r} and are {now!r}.")
 
     def leave(self) -> None:
         """Stop the server."""

@@ -88,7 +88,7 @@ def seconds_until_seen(edit: Edit, way: Way) -> float:
     way.bring(edit.path)
     while not edit.seen(mark):
         if time.perf_counter() - began > SECONDS:
-            raise NoCluster(f"The edit of {edit.path.name} was not seen in {SECONDS} s.")
+            raise NoCluster(f"The edit of {edit.path.name} did not show within {SECONDS} s.")
         time.sleep(0.02)
     return time.perf_counter() - began
 
@@ -201,7 +201,7 @@ def _measure(cluster: Cluster, tilt: Tilt | None, repeats: int) -> list[Figure]:
         image = Figure(f"a change of packages, by {(tilt or push).name}", "s")
         travelled = Figure("  of its image travelled", "MiB")
         with put_back(*(edit.path for edit in all_edits), packages):
-            say(f"live, by {live.name}, while alice is at work")
+            say(f"live, by {live.name}, while alice is working")
             alice = AtWork(cluster)
             for _ in range(repeats):
                 for edit, figure in zip(all_edits, figures, strict=True):

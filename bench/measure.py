@@ -24,7 +24,7 @@ ON_THE_CLUSTER = ("live",)
 
 def main() -> None:
     """Measure the scenarios on the command line, or all that need no cluster."""
-    parser = argparse.ArgumentParser(description="Measure the lab beside its peers, in one run.")
+    parser = argparse.ArgumentParser(description="Measure the lab against its peers, in one run.")
     names = (*SCENARIOS, *ON_THE_CLUSTER)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"some of: {', '.join(names)}")
     parser.add_argument("--repeats", type=int, default=5, help="how often each side is measured (default: 5)")

@@ -116,7 +116,7 @@ class Starter:
         """
         ended_at = await people.log_in(self.http, await people.open_log_in(self.http), self.userid)
         if ended_at != (200, "/hub/spawn"):
-            raise NoServer(f"{self.userid} logged in and came to {ended_at}, not to the menu.")
+            raise NoServer(f"{self.userid} logged in but arrived at {ended_at}, not at the menu.")
         headers = {"X-XSRFToken": self._xsrf(), "Referer": f"{self.url}/hub/token"}
         async with self.http.post(f"/hub/api/users/{self.userid}/tokens", headers=headers, json={}) as made:
             made.raise_for_status()
@@ -137,7 +137,7 @@ class Starter:
                 start.cpu = cpu_seconds(start.pid)
                 await click
         except TimeoutError:
-            start.error = f"{self.userid} had no answer within {PATIENCE:.0f} s"
+            start.error = f"{self.userid} got no answer within {PATIENCE:.0f} s"
         except (NoServer, aiohttp.ClientError) as error:
             start.error = str(error)
         finally:
@@ -175,7 +175,7 @@ class Starter:
                 await page.wait_for_function(USABLE, polling="raf")
             except TimeoutInBrowser:
                 shown = " ".join((await page.locator("body").inner_text()).split())
-                raise NoServer(f"{self.userid} sees no launcher but, at {page.url}: {shown[:300]!r}") from None
+                raise NoServer(f"{self.userid} does not see the launcher, but at {page.url}: {shown[:300]!r}") from None
             usable = time.perf_counter()
             await browser.close()
         return landed - clicked, usable - clicked
@@ -207,7 +207,7 @@ class Starter:
         await self.http.delete(f"/hub/api/users/{self.userid}/server", headers=self._headers)
         while json.loads(await self.read(f"/hub/api/users/{self.userid}"))["servers"] or running("", self.uid):
             if time.monotonic() > until:
-                raise NoServer(f"The server of {self.userid} does not end.")
+                raise NoServer(f"The server of {self.userid} did not end.")
             await asyncio.sleep(0.1)
         await asyncio.sleep(1)  # let the hub and the proxy finish their part
 

@@ -75,9 +75,9 @@ def up(*, official: bool) -> None:
 
 def delete() -> None:
     """Remove the cluster and the registry."""
-    run([BIN / "kind", "delete", "cluster", "--name", NAME], "docker ps -a shows what is left.")
+    run([BIN / "kind", "delete", "cluster", "--name", NAME], "`docker ps -a` shows what is left.")
     if _state(REGISTRY):
-        run([engine.client(), "rm", "--force", "--volumes", REGISTRY], "docker ps -a shows what is left.")
+        run([engine.client(), "rm", "--force", "--volumes", REGISTRY], "`docker ps -a` shows what is left.")
 
 
 def kubectl(*arguments: str | Path, advice: str = "", stdin: bytes | None = None, seconds: float = 120) -> None:

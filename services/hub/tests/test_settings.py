@@ -123,7 +123,7 @@ def test_a_wrong_setting_is_refused_with_one_line_that_names_it(
     [
         next(param for param in WRONG if param.id == "an unknown reader in the file"),
         next(param for param in WRONG if param.id == "a file of namespaces that is not there"),
-        next(param for param in WRONG if param.id == "a root that is not there"),
+        next(param for param in WRONG if param.id == "a root that does not exist"),
         next(param for param in WRONG if param.id == "a name for a proxy"),
         pytest.param(
             {},
