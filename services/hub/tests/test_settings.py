@@ -124,7 +124,7 @@ def test_a_wrong_setting_is_refused_with_one_line_that_names_it(
         next(param for param in WRONG if param.id == "an unknown reader in the file"),
         next(param for param in WRONG if param.id == "a file of namespaces that is not there"),
         next(param for param in WRONG if param.id == "a root that does not exist"),
-        next(param for param in WRONG if param.id == "a name for a proxy"),
+        next(param for param in WRONG if param.id == "a host name as a trusted proxy"),
         pytest.param(
             {},
             "c.JupyterHub.trusted_downstream_ips = ['10.0.0.5']",
