@@ -205,7 +205,7 @@ def test_a_single_directory_opens_without_a_question(visitor: Callable[..., Visi
     assert carol.directory() == "/s/carol/notebooks"
 
 
-def test_a_single_directory_has_a_menu_all_the_same(visitor: Callable[..., Visitor], site: EmbeddedSite) -> None:
+def test_a_single_directory_still_has_a_menu(visitor: Callable[..., Visitor], site: EmbeddedSite) -> None:
     site.grant("carol", ["/s/carol/notebooks"])
     carol = visitor("carol", log_in=False)
     carol.page.goto("/hub/login?next=%2Fhub%2Fopen")
@@ -261,7 +261,7 @@ class TestTheFilter:
         expect(page.get_by_role("radio", name="project01")).to_be_checked()
         expect(self.opens(page)).to_be_enabled()
 
-    def test_what_is_checked_can_be_seen(self, page: Page) -> None:
+    def test_the_checked_card_stays_visible(self, page: Page) -> None:
         page.get_by_role("searchbox").fill("project1")
         expect(page.get_by_role("radio", name="project10")).to_be_checked()
         page.locator("#menu label").get_by_text("project12", exact=True).click()
@@ -304,7 +304,7 @@ def test_a_link_to_a_file_leads_there_only_in_its_own_directory(visitor: Callabl
     assert alice.directory() == "/s/alice/thesis"
 
 
-def test_who_cancels_goes_home_though_the_server_is_ready_first(
+def test_cancelling_leads_home_even_if_the_server_is_ready_first(
     visitor: Callable[..., Visitor], site: EmbeddedSite
 ) -> None:
     alice = visitor("alice")
@@ -361,7 +361,7 @@ class TestWithoutJavaScript:
         alice.page.wait_for_url("**/user/alice/lab**", timeout=90_000)
         assert alice.directory() == "/s/alice/thesis"
 
-    def test_typed_text_counts_before_the_checked_card(self, visitor: Callable[..., Visitor]) -> None:
+    def test_typed_text_overrides_the_checked_card(self, visitor: Callable[..., Visitor]) -> None:
         alice = visitor("alice", java_script_enabled=False)
         alice.choose("Thesis")
         alice.type_name("nonsense")

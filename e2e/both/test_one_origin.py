@@ -150,7 +150,7 @@ def test_a_link_to_somebody_elses_server_leads_nowhere(evil: Visitor, visitor: C
     assert loaded == [False, False]
 
 
-def test_a_page_of_a_server_gets_nothing_of_the_hub(evil: Visitor) -> None:
+def test_a_page_of_a_server_gets_nothing_from_the_hub(evil: Visitor) -> None:
     page = evil.page
     page.goto("/hub/token")  # if it ever gets into the browser's cache, it does so now
     page.goto(f"{EVIL}/page")

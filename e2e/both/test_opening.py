@@ -33,7 +33,9 @@ def carol(visitor: Callable[..., Visitor]) -> Visitor:
     return carol
 
 
-def test_who_has_read_the_menu_has_jupyterlabs_scripts_already(carol: Visitor, visitor: Callable[..., Visitor]) -> None:
+def test_whoever_has_read_the_menu_already_has_jupyterlabs_scripts(
+    carol: Visitor, visitor: Callable[..., Visitor]
+) -> None:
     expect(carol.page.locator(".jp-Launcher")).to_have_count(
         1, timeout=60_000
     )  # now the hub has seen which files JupyterLab loads first
@@ -52,7 +54,7 @@ AHEAD = """() => performance.getEntriesByType("resource")
     .filter((each) => each.initiatorType === "link" && each.name.includes("/hub/jupyterlab/")).length"""
 
 
-def test_who_is_at_the_log_in_page_gets_jupyterlabs_scripts_meanwhile(
+def test_whoever_is_at_the_log_in_page_gets_jupyterlabs_scripts_meanwhile(
     carol: Visitor, visitor: Callable[..., Visitor]
 ) -> None:
     expect(carol.page.locator(".jp-Launcher")).to_have_count(1, timeout=60_000)

@@ -151,7 +151,7 @@ def test_another_address_leads_to_the_labs(person: Callable[[str], Visitor], ser
     assert page.request.get(f"{served.lab.url}/hub/api/", max_redirects=0).status == 200
 
 
-def test_a_hostile_page_gets_nothing_of_who_opens_it(person: Callable[[str], Visitor], served: Served) -> None:
+def test_a_hostile_page_gets_nothing_from_whoever_opens_it(person: Callable[[str], Visitor], served: Served) -> None:
     with HostileServer("alice"):
         alice = person("alice")
         open_lab(alice, served, "Thesis")

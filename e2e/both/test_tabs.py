@@ -233,7 +233,7 @@ def test_a_tab_with_nothing_to_lose_opens_its_directory_itself(alice: Visitor) -
 
 
 @pytest.mark.parametrize("between", ["", "genomics"])
-def test_a_tab_goes_on_when_its_directory_is_open_again(alice: Visitor, between: str) -> None:
+def test_a_tab_continues_when_its_directory_is_open_again(alice: Visitor, between: str) -> None:
     page = alice.page
     edit_notebook(page)
     other = Visitor(page.context.new_page(), "alice")

@@ -115,7 +115,7 @@ class TestServiceAccount:
 
 
 class TestPeopleInThePod:
-    def test_alices_terminal_cannot_read_what_is_the_hubs(
+    def test_alices_terminal_cannot_read_the_hubs_files(
         self, visitor: Callable[..., Visitor], cluster: Cluster
     ) -> None:
         hub = cluster.in_pod("hub").strip()

@@ -51,7 +51,7 @@ time.sleep(600)
 
 
 class TestNamespace:
-    def test_a_deleted_one_gives_nothing_and_says_so_and_is_well_when_it_is_back(
+    def test_a_deleted_namespace_gives_nothing_and_says_so_and_recovers_when_it_is_back(
         self, visitor: Callable[..., Visitor], site: ClusterSite
     ) -> None:
         carol = visitor("carol")
@@ -147,7 +147,7 @@ def in_thesis(visitor: Callable[..., Visitor]) -> Visitor:
     return alice
 
 
-def test_what_runs_in_a_pod_that_ends_can_write_down_how_far_it_came(
+def test_a_computation_in_a_pod_that_ends_can_save_its_progress(
     visitor: Callable[..., Visitor], cluster: Cluster, site: ClusterSite
 ) -> None:
     folder = "/s/alice/thesis/before"
@@ -175,7 +175,7 @@ def test_what_runs_in_a_pod_that_ends_can_write_down_how_far_it_came(
     assert cluster.in_hub(PYTHON, "-c", read, f"{folder}/told") == "written down"
 
 
-def test_a_proxy_that_restarts_costs_nothing_that_runs(visitor: Callable[..., Visitor], cluster: Cluster) -> None:
+def test_a_proxy_restart_stops_nothing_that_is_running(visitor: Callable[..., Visitor], cluster: Cluster) -> None:
     alice = in_thesis(visitor)
     kernel = Server(alice).kernel()
     kernel.run("state = 41")
@@ -192,7 +192,7 @@ def test_a_proxy_that_restarts_costs_nothing_that_runs(visitor: Callable[..., Vi
     assert cluster.pod()["metadata"]["uid"] == pod
 
 
-def test_a_killed_pod_costs_what_ran_and_neither_choices_nor_notebooks(
+def test_a_killed_pod_stops_what_was_running_but_keeps_choices_and_notebooks(
     visitor: Callable[..., Visitor], cluster: Cluster, site: ClusterSite
 ) -> None:
     folder = "/s/alice/thesis/before"
@@ -214,7 +214,7 @@ def test_a_killed_pod_costs_what_ran_and_neither_choices_nor_notebooks(
     assert Server(again).kernel().run(f"print(open('{folder}/draft.ipynb').read())") == "kept"
 
 
-def test_an_api_server_that_is_gone_for_a_minute_stops_starts_and_nothing_else(
+def test_an_api_server_outage_stops_starts_and_nothing_else(
     visitor: Callable[..., Visitor], cluster: Cluster, stopped_api_server: Callable[[], None]
 ) -> None:
     alice, bob = visitor("alice"), visitor("bob")

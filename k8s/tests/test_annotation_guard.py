@@ -102,7 +102,7 @@ def test_who_may_change_a_namespace_may_not_grant_directories_in_it(guarded: Clu
 
 
 @pytest.mark.parametrize("part", ["status", "finalize"])
-def test_nor_through_a_part_of_the_namespace(guarded: Cluster, part: str) -> None:
+def test_nobody_else_grants_through_a_subresource(guarded: Cluster, part: str) -> None:
     changed = guarded.get("namespace", NAME)
     changed["metadata"]["annotations"][LIST] = "- /s/bob/thesis"
     # kubectl has no command for finalize, so use the path.
@@ -111,7 +111,7 @@ def test_nor_through_a_part_of_the_namespace(guarded: Cluster, part: str) -> Non
         guarded.kubectl("replace", *SOMEBODY, "--raw", path, "-f", "-", text=json.dumps(changed))
 
 
-def test_nor_by_making_a_namespace_that_has_them(guarded: Cluster) -> None:
+def test_nobody_else_creates_a_namespace_with_grants(guarded: Cluster) -> None:
     another = {**USER, "metadata": {**USER["metadata"], "name": f"{NAME}-new"}}
     create = ("create", "--dry-run=server", "-f", "-")
     with pytest.raises(CommandFailed, match="learning-lab-admins"):
@@ -146,11 +146,11 @@ def test_another_prefix_is_guarded_by_one_line_of_the_policy(guarded: Cluster) -
         guarded.kubectl("delete", "-f", "-", "--ignore-not-found", text=another, check=False)
 
 
-def test_the_people_who_run_the_cluster_may(guarded: Cluster) -> None:
+def test_cluster_administrators_may_grant(guarded: Cluster) -> None:
     assert refusal(guarded, "annotate", f"{LIST}=- /s/bob/thesis", ()) == ""
 
 
-def test_a_namespace_can_still_go(guarded: Cluster) -> None:
+def test_a_namespace_can_still_be_deleted(guarded: Cluster) -> None:
     guarded.apply([{**USER, "metadata": {**USER["metadata"], "name": f"{NAME}-going"}}])
     # The cluster's own controller finishes the deletion through the subresource `finalize`.
     guarded.kubectl("delete", "namespace", f"{NAME}-going", "--wait", "--timeout=50s")

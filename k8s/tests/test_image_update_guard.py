@@ -76,11 +76,11 @@ def test_it_changes_nothing_else(guarded: Cluster, name: str, patch: dict[str, A
     assert SAYS in refusal(guarded, name, patch)
 
 
-def test_others_who_may_change_the_deployment_still_do(guarded: Cluster) -> None:
+def test_others_who_may_change_the_deployment_still_can(guarded: Cluster) -> None:
     guarded.kubectl("patch", "deployment", "proxy", "-n", LAB, "--dry-run=server", "-p", '{"spec": {"replicas": 2}}')
 
 
-def test_every_field_of_a_deployment_is_looked_at(guarded: Cluster) -> None:
+def test_the_policy_covers_every_field_of_a_deployment(guarded: Cluster) -> None:
     """A field that a later Kubernetes adds is not covered: then this test fails, and the policy needs another line."""
     policy = POLICY.read_text()
     for kind, known in (("deployment.spec", {"template"}), ("deployment.spec.template", {"metadata", "spec"})):

@@ -112,7 +112,7 @@ def test_who_may_talk_to_whom(elsewhere: Any, source: Document, target: Document
     assert allows(elsewhere, source, target, port) == allowed
 
 
-def test_on_this_machine_people_come_in_from_outside_the_cluster(overlays: dict[str, Any]) -> None:
+def test_on_this_machine_people_reach_the_proxy_from_outside_the_cluster(overlays: dict[str, Any]) -> None:
     local = overlays["local"]
     assert allows(local, INTERNET, PROXY, 8000)
     assert not allows(local, SOMEBODY, PROXY, 8001)

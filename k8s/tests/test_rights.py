@@ -52,12 +52,12 @@ def test_no_container_gains_rights(overlay: Any) -> None:
             assert context["readOnlyRootFilesystem"] is True
 
 
-def test_no_pod_shares_anything_of_its_node(overlay: Any) -> None:
+def test_no_pod_shares_anything_with_its_node(overlay: Any) -> None:
     for pod in overlay.pods:
         assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & set(pod)
 
 
-def test_nobody_but_the_hub_may_bind_what_the_hub_and_the_servers_listen_on(overlay: Any) -> None:
+def test_only_the_hub_may_bind_the_ports_of_the_hub_and_the_servers(overlay: Any) -> None:
     sysctls = {each["name"]: each["value"] for each in overlay.pod()["securityContext"]["sysctls"]}
     assert sysctls == {"net.ipv4.ip_unprivileged_port_start": "4096"}
     [port] = overlay.container("hub")["ports"]

@@ -85,7 +85,7 @@ esac
 
 
 class TestDocker:
-    def test_none_and_not_root_is_one_sentence(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_docker_and_no_root_is_one_sentence(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
         double("docker", "exit 1")
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
         with pytest.raises(steps.Stop, match="Docker is not responding, and only root can start it"):
@@ -111,7 +111,7 @@ class TestDocker:
         with pytest.raises(steps.Stop, match="no docker command that can build with BuildKit"):
             engine.client()
 
-    def test_a_disk_that_is_nearly_full_is_said_before_anything_is_made(
+    def test_a_nearly_full_disk_is_reported_before_anything_is_made(
         self, double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         double(
@@ -124,7 +124,7 @@ class TestDocker:
     def test_a_daemon_that_we_did_not_start_is_left_alone(self, double: Double) -> None:
         engine.stop()  # without a PID file there is nothing to do
 
-    def test_a_process_id_that_is_somebody_elses_by_now_is_not_signalled(self, double: Double) -> None:
+    def test_a_reused_process_id_is_not_signalled(self, double: Double) -> None:
         with subprocess.Popen(["sleep", "60"]) as other:
             engine.PID_FILE.write_text(str(other.pid))
             engine.stop()
@@ -134,13 +134,13 @@ class TestDocker:
 
 
 class TestSteps:
-    def test_a_full_disk_is_named_whatever_fails_of_it(self, double: Double) -> None:
+    def test_a_full_disk_is_reported_whatever_command_fails(self, double: Double) -> None:
         double("docker", 'echo "write /layer.tar: no space left on device"; exit 1')
         with pytest.raises(steps.Stop, match="The disk is full") as stop:
             steps.run(["docker", "build"], "Is it up?")
         assert "write /layer.tar" in str(stop.value)
 
-    def test_a_command_that_is_not_there_is_one_sentence(self, double: Double) -> None:
+    def test_a_missing_command_is_one_sentence(self, double: Double) -> None:
         with pytest.raises(steps.Stop, match=r"debootstrapp is not installed\. Install it\."):
             steps.run(["debootstrapp"], "Install it.")
 
@@ -158,12 +158,12 @@ class TestSteps:
 
 class TestCluster:
     @pytest.mark.parametrize("text", ["abc", "0", "65536", "-1", "80 80", "٣"])
-    def test_a_port_that_is_none_is_one_sentence(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_invalid_port_is_one_sentence(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PORT", text)
         with pytest.raises(steps.Stop, match="must be a number from 1 to 65535"):
             cluster.port()
 
-    def test_a_taken_port_is_said_before_anything_is_made(
+    def test_a_taken_port_is_reported_before_anything_is_made(
         self, double: Double, taken_port: int, monkeypatch: pytest.MonkeyPatch, calls: Callable[[], list[str]]
     ) -> None:
         double("docker", DOCKER_20)
@@ -173,7 +173,7 @@ class TestCluster:
             cluster.up(official=True)
         assert not [call for call in calls() if call.startswith("kind create")]
 
-    def test_a_half_made_cluster_is_made_anew(
+    def test_an_incomplete_cluster_is_created_again(
         self, double: Double, monkeypatch: pytest.MonkeyPatch, calls: Callable[[], list[str]]
     ) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *State.Status*) echo running ;; esac')
@@ -187,7 +187,7 @@ class TestCluster:
         marked = [n for n, call in enumerate(calls()) if "create configmap learning-lab-cluster" in call]
         assert marked == [calls().index(kind[-1]) + 2]  # after the node is ready: the marker comes last
 
-    def test_a_cluster_of_another_port_is_not_touched(self, double: Double, calls: Callable[[], list[str]]) -> None:
+    def test_a_cluster_with_another_port_is_not_touched(self, double: Double, calls: Callable[[], list[str]]) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *State.Status*) echo running ;; esac')
         double("kind", 'case "$*" in "get clusters") echo learning-lab ;; esac')
         double("kubectl", 'case "$*" in *"get configmap"*) echo 0123456789abcdef ;; *readyz*) echo ok ;; esac')
@@ -215,13 +215,13 @@ class TestImages:
         with pytest.raises(steps.Stop, match="must be official, built or auto"):
             images.base()
 
-    def test_official_images_are_not_replaced_in_silence(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_official_images_are_not_silently_replaced(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *) exit 1 ;; esac')
         monkeypatch.setenv("LAB_IMAGES", "official")
         with pytest.raises(steps.Stop, match="cannot be pulled, but LAB_IMAGES=official needs it"):
             images.base()
 
-    def test_what_was_found_the_first_time_holds(self, double: Double, state: Path) -> None:
+    def test_the_first_result_is_kept(self, double: Double, state: Path) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; esac')
         (state / "images").write_text("built")
         assert images.base() is False

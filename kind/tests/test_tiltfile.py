@@ -113,13 +113,13 @@ class TestPaths:
             assert there, f"the Dockerfile does not copy {local}"
             assert remote in {f"/app/{each}{Path(local).name if each.endswith('/') else ''}" for each in there}
 
-    def test_a_line_that_would_allow_other_clusters_is_not_there(self, tree: ast.Module) -> None:
+    def test_no_line_allows_other_clusters(self, tree: ast.Module) -> None:
         assert not list(calls(tree, "allow_k8s_contexts"))
 
 
 @needs_tilt
 class TestTilt:
-    def test_the_resources_have_the_names_that_the_pages_tell(self, manifests: dict[str, Any]) -> None:
+    def test_the_resources_have_the_documented_names(self, manifests: dict[str, Any]) -> None:
         assert set(manifests) == {
             "learning-lab",
             "proxy",
@@ -150,7 +150,7 @@ class TestTilt:
         assert triggers == python
         assert "services/hub/src/learning_lab/config.py" in triggers
 
-    def test_checks_wait_until_they_are_asked_for(self, manifests: dict[str, Any]) -> None:
+    def test_checks_run_only_on_request(self, manifests: dict[str, Any]) -> None:
         manual_without_first_run = 2  # Tilt's number for this mode
         assert {name: manifests[name]["TriggerMode"] for name in ("lint", "test", "e2e")} == {
             "lint": manual_without_first_run,
@@ -159,7 +159,7 @@ class TestTilt:
         }
 
     @pytest.mark.parametrize("context", ["production", "gke_company_eu_lab", "my-kind-cluster"])
-    def test_a_context_that_is_not_kinds_is_refused_in_a_sentence(
+    def test_a_context_that_is_not_kinds_is_refused_with_a_message(
         self, tilt: Callable[[str], subprocess.CompletedProcess[str]], context: str
     ) -> None:
         done = tilt(context)

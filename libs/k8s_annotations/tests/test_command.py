@@ -191,7 +191,7 @@ climate    /s/shared/climate   rw      label
 
 
 @pytest.mark.parametrize(("form", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
-def test_get_gives_programs_the_very_annotations(
+def test_get_gives_programs_the_exact_annotations(
     run: Run, company: Path, form: str, load: Callable[[str], Any]
 ) -> None:
     ran = run("get", "alice", "-o", form, "--file", company)
@@ -199,7 +199,7 @@ def test_get_gives_programs_the_very_annotations(
     assert load(ran.out) == annotations
 
 
-def test_get_finds_a_user_id_that_is_no_namespace_name(run: Run, company: Path) -> None:
+def test_get_finds_a_user_id_that_is_not_a_namespace_name(run: Run, company: Path) -> None:
     assert "/s/J.Doe/notebooks" in run("--file", company, "get", "J.Doe").out
 
 
@@ -222,7 +222,7 @@ def test_get_says_in_one_line_why_there_is_nothing(run: Run, company: Path, user
 
 
 @pytest.mark.parametrize("form", ["table", "json", "yaml"])
-def test_no_form_prints_a_character_that_steers_a_terminal(run: Run, tmp_path: Path, form: str) -> None:
+def test_no_output_format_prints_a_character_that_controls_a_terminal(run: Run, tmp_path: Path, form: str) -> None:
     hostile = "a\x1b[2J\x07\x9b\u202e\u200b\ud800\U000e0041\x7f\r\u2028b"
     annotations = {
         "learning-lab.dev/userid": "alice",
@@ -283,7 +283,7 @@ def test_who_names_everybody_who_can_open_it(run: Run, company: Path, wanted: st
     assert ("Nobody can open" in ran.err) == (not people)
 
 
-def test_who_of_a_name_that_means_two_directories_names_the_people_of_both(run: Run, company: Path) -> None:
+def test_who_lists_the_users_of_both_directories_for_an_ambiguous_name(run: Run, company: Path) -> None:
     rows = json.loads(run("who", "notebooks", "--file", company, "-o", "json").out)
     assert [(row["user"], row["path"]) for row in rows] == [
         ("J.Doe", "/s/J.Doe/notebooks"),
@@ -295,7 +295,7 @@ def test_who_of_a_name_that_means_two_directories_names_the_people_of_both(run: 
 @pytest.mark.parametrize(
     "wanted", ["/s/../etc", "/etc", "/s", "a/../b", "a\x00b", "\x1b[2J", "\udcff", "/s/" + "x" * 300]
 )
-def test_who_refuses_what_can_be_no_directory_in_one_line(run: Run, company: Path, wanted: str) -> None:
+def test_who_refuses_an_impossible_directory_in_one_line(run: Run, company: Path, wanted: str) -> None:
     ran = run("who", wanted, "--file", company)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.count("\n") == 1
@@ -311,7 +311,7 @@ def test_check_finds_nothing_in_a_good_file(run: Run, company: Path) -> None:
     assert run("check", "--file", company).code == 0
 
 
-def test_check_tells_line_user_and_reason_of_everything_that_is_bad(run: Run, tmp_path: Path) -> None:
+def test_check_reports_line_user_and_reason_of_every_mistake(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(BAD)
     ran = run("check", file)
@@ -319,7 +319,7 @@ def test_check_tells_line_user_and_reason_of_everything_that_is_bad(run: Run, tm
     assert (ran.code, ran.err) == (1, "")
 
 
-def test_check_knows_the_lines_of_a_literal_block_and_else_where_the_text_begins(run: Run, tmp_path: Path) -> None:
+def test_check_knows_lines_within_a_literal_block_and_otherwise_where_the_text_begins(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "n.yaml"
     head = "kind: Namespace\nmetadata:\n  name: alice\n  labels: {learning-lab.dev/user: 'true'}\n  annotations:\n"
     head += "    learning-lab.dev/userid: alice\n    learning-lab.dev/notebook-dirs: "
@@ -353,7 +353,7 @@ def test_check_knows_the_lines_of_a_literal_block_and_else_where_the_text_begins
         pytest.param(b"kind: Namespace\nmetadata: {name: a}\n---\n" * 2, "already in line 2", id="a namespace twice"),
     ],
 )
-def test_check_tells_what_is_wrong_with_the_file_itself(run: Run, tmp_path: Path, text: bytes, message: str) -> None:
+def test_check_reports_what_is_wrong_with_the_file_itself(run: Run, tmp_path: Path, text: bytes, message: str) -> None:
     file = tmp_path / "n.yaml"
     file.write_bytes(text)
     ran = run("check", file)
@@ -448,7 +448,7 @@ def test_a_cluster_is_listed_searched_and_checked_like_a_file(run: Run, api: tup
     assert run("check", "--kubeconfig", kubeconfig).code == 0
 
 
-def test_check_of_a_cluster_tells_the_namespace_and_the_line_of_the_annotation(
+def test_check_of_a_cluster_reports_the_namespace_and_the_line_of_the_annotation(
     run: Run, api: tuple[type[_Api], Path]
 ) -> None:
     server, kubeconfig = api
@@ -464,7 +464,7 @@ def test_check_of_a_cluster_tells_the_namespace_and_the_line_of_the_annotation(
     assert not [line for line in lines if "kube-system" in line]
 
 
-def test_a_cluster_that_does_not_answer_is_one_line(run: Run, tmp_path: Path, api: tuple[type[_Api], Path]) -> None:
+def test_an_unavailable_cluster_is_one_line(run: Run, tmp_path: Path, api: tuple[type[_Api], Path]) -> None:
     kubeconfig = tmp_path / "closed"
     kubeconfig.write_text(re.sub(r"127.0.0.1:\d+", "127.0.0.1:9", api[1].read_text()))
     ran = run("list", "--kubeconfig", kubeconfig)
@@ -528,7 +528,7 @@ def test_check_of_a_file_that_cannot_be_read_is_one_line_and_exit_code_3(run: Ru
         assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1), file
 
 
-def test_options_stand_before_or_after_the_verb_and_change_what_is_read(run: Run, tmp_path: Path) -> None:
+def test_options_may_come_before_or_after_the_verb(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "n.yaml"
     file.write_text(NAMESPACES.replace("learning-lab.dev", "lab.example").replace("/s/", "/data/"))
     options = ["--file", str(file), "--prefix", "lab.example", "--roots", "/other:/data"]
@@ -549,7 +549,7 @@ def test_help_names_the_verbs_and_examples(run: Run) -> None:
     assert run("--version").out.startswith("k8s-annotations ")
 
 
-def test_a_pipe_that_is_closed_ends_it_quietly(tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_it_quietly(tmp_path: Path) -> None:
     file = tmp_path / "many.yaml"
     item = "kind: Namespace\nmetadata: {name: x%d, labels: {learning-lab.dev/user: t}}\n---\n"
     file.write_text("".join(item % number for number in range(3000)))
@@ -563,7 +563,7 @@ def test_a_pipe_that_is_closed_ends_it_quietly(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_a_disk_that_is_full_is_one_line(company: Path) -> None:
+def test_a_full_disk_is_one_line(company: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         script = Path(sys.executable).with_name("k8s-annotations")
         done = subprocess.run([script, "list", "--file", company], stdout=full, stderr=subprocess.PIPE, check=False)

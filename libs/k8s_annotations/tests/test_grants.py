@@ -97,7 +97,7 @@ def test_a_path_of_the_corpus_is_canonical_or_refused(case: dict[str, Any]) -> N
         assert case["expect"]["refused"] in str(refused.value)
 
 
-def test_the_corpus_has_ids_of_its_own_and_more_than_200_cases() -> None:
+def test_the_corpus_has_unique_ids_and_more_than_200_cases() -> None:
     cases = [(kind, case["id"]) for kind in ("annotation", "label", "path", "choice") for case in hostile(kind)]
     assert len(cases) == len(set(cases)) > 200
 
@@ -143,7 +143,7 @@ def test_without_annotation_and_labels_there_is_the_default_directory() -> None:
 
 
 @pytest.mark.parametrize("userid", ["", ".", "..", "a/b", "/", "a\x00", "\ud800", "x" * 256])
-def test_a_user_id_that_is_no_folder_has_no_default_directory(userid: str) -> None:
+def test_a_user_id_that_is_not_a_folder_name_has_no_default_directory(userid: str) -> None:
     found = parse_grants(userid, {}, {})
     assert found.usable == ()
     assert found.entries[0].problem
@@ -177,7 +177,7 @@ def test_labels_stay_when_the_annotation_cannot_be_read_and_the_default_director
     assert len(found.notices) == 1
 
 
-def test_labels_of_another_prefix_are_not_looked_at() -> None:
+def test_labels_with_another_prefix_are_ignored() -> None:
     labels = {"dir.learning-lab.dev.evil/shared": "x", "xdir.learning-lab.dev/shared": "x", "dir.learning-lab.dev": "x"}
     assert paths(parse_grants("alice", {}, labels)) == ["/s/alice/notebooks"]
     assert paths(parse_grants("alice", {}, {"dir.lab.example/shared": "x"}, prefix="lab.example")) == ["/s/shared/x"]
@@ -215,7 +215,7 @@ def test_a_bad_entry_keeps_its_texts_and_lets_good_ones_have_its_name() -> None:
     ]
 
 
-def test_what_cannot_be_seen_in_a_bad_path_is_shown_as_an_escape_and_shortened() -> None:
+def test_invisible_characters_in_a_bad_path_are_escaped_and_the_path_is_shortened() -> None:
     found = grants('- "/s/a\\u202E\\n' + "x" * 300 + '"')
     assert found.entries[0].path.startswith("/s/a\\u202e\\nxxx")
     assert len(found.entries[0].path) == 200
@@ -436,7 +436,7 @@ folders = ["/".join(parts) for count in (1, 2, 3) for parts in itertools.product
 
 @thorough
 @given(st.lists(st.sampled_from(folders), max_size=5))
-def test_names_do_not_hang_on_the_order_of_the_list(folders: list[str]) -> None:
+def test_names_do_not_depend_on_the_order_of_the_list(folders: list[str]) -> None:
     written = [f"/s/{folder}" for folder in folders]
     named = {entry.path: entry.name for entry in grants(json.dumps(written)).usable}
     for other_order in (written[::-1], sorted(written)):

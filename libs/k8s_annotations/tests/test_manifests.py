@@ -70,7 +70,7 @@ def file(tmp_path: Path) -> Path:
         pytest.param(yaml.safe_dump_all([alice(), namespace("bob")]).replace("\n", "\r\n"), id="Windows line endings"),
     ],
 )
-def test_what_kubectl_takes_is_taken(text: str) -> None:
+def test_what_kubectl_accepts_is_accepted(text: str) -> None:
     assert names(text) == ["alice", "bob"]
 
 
@@ -100,7 +100,7 @@ def test_the_companys_file_has_its_three_users() -> None:
         assert user_namespace(reader, userid).name == userid
 
 
-def test_a_namespace_that_is_not_there_is_told_with_the_file(file: Path) -> None:
+def test_a_missing_namespace_is_reported_with_the_file(file: Path) -> None:
     with pytest.raises(NamespaceNotFound, match=r"'bob'.*namespaces\.yaml"):
         written(file, alice()).read("bob")
 
@@ -171,13 +171,13 @@ def test_a_selector_that_only_a_cluster_knows_is_refused(file: Path, selector: s
         pytest.param("- " * 100_000, "deeper", id="a hundred thousand dashes"),
     ],
 )
-def test_what_cannot_be_parsed_is_a_cluster_that_does_not_answer(text: str, words: str) -> None:
+def test_an_unparseable_file_counts_as_an_unavailable_cluster(text: str, words: str) -> None:
     with pytest.raises(ClusterUnavailable, match=words) as caught:
         names(text)
     assert str(caught.value).endswith(".")
 
 
-def test_a_name_that_is_there_twice_is_told_with_both_lines() -> None:
+def test_a_duplicate_name_is_reported_with_both_lines() -> None:
     text = "kind: Namespace\nmetadata:\n  name: a\n---\nkind: List\nitems:\n- kind: Namespace\n  metadata: {name: a}\n"
     with pytest.raises(ClusterUnavailable, match="'a' appears twice, in lines 3 and 8"):
         names(text)
@@ -186,7 +186,7 @@ def test_a_name_that_is_there_twice_is_told_with_both_lines() -> None:
         names(merged)
 
 
-def test_a_file_that_is_no_utf_8_is_a_cluster_that_does_not_answer() -> None:
+def test_a_file_that_is_not_utf_8_counts_as_an_unavailable_cluster() -> None:
     with pytest.raises(ClusterUnavailable, match="the file cannot be parsed"):
         parse_manifests(b"a: \xff\xfe\xfd", "the file")
 
@@ -203,7 +203,7 @@ def test_a_bomb_of_aliases_takes_no_time() -> None:
 # The file
 
 
-def test_a_file_that_is_not_there_is_a_wrong_configuration_that_names_it(file: Path) -> None:
+def test_a_missing_file_is_a_wrong_configuration_that_names_it(file: Path) -> None:
     with pytest.raises(NotConfigured, match=r"namespaces\.yaml cannot be read: No such file"):
         ManifestReader(file).read("alice")
 
@@ -270,7 +270,7 @@ def test_a_half_written_file_serves_nothing_old_and_is_read_again_when_it_is_who
     assert reader.read("alice").name == "alice"
 
 
-def test_an_empty_file_tells_of_nobody_that_they_have_no_namespace_but_can_be_listed(file: Path) -> None:
+def test_an_empty_file_does_not_mean_that_users_have_no_namespace_but_can_be_listed(file: Path) -> None:
     file.write_text("# later\n")
     assert list(ManifestReader(file).list()) == []
     with pytest.raises(ClusterUnavailable, match="no namespaces at all"):

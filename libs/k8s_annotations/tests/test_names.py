@@ -77,7 +77,7 @@ def test_a_user_id_has_its_namespace(userid: str, name: str) -> None:
         pytest.param("ä" * 128, id="256 bytes in 128 characters"),
     ],
 )
-def test_a_text_that_is_no_user_id_is_refused_and_safe_to_show(userid: str) -> None:
+def test_a_text_that_is_not_a_user_id_is_refused_and_safe_to_show(userid: str) -> None:
     with pytest.raises(InvalidUserId) as caught:
         namespace_name(userid)
     assert str(caught.value).isprintable()

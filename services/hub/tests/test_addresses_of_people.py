@@ -39,7 +39,7 @@ class TestOfTheProxy:
             assert answer.status_code == 302
             assert answer.headers["Location"] == f"{lab.address}/hub/user/alice/api"
 
-    def test_it_is_asked_letter_by_letter(self, lab: EmbeddedLab, alice: Person) -> None:
+    def test_its_path_must_match_exactly(self, lab: EmbeddedLab, alice: Person) -> None:
         answer = alice.http.get(f"{address_of(lab, 'alice')}/user%2Falice/api", follow_redirects=False)
         assert "version" not in answer.text
 
@@ -74,7 +74,7 @@ class TestOfTheHub:
     def test_what_programs_ask_for_is_at_every_address(self, lab: EmbeddedLab, path: str) -> None:
         assert httpx.get(f"{lab.url}/hub/{path}").status_code == 200
 
-    def test_metrics_are_asked_for_by_the_pods_address(self, lab: EmbeddedLab) -> None:
+    def test_metrics_are_available_at_the_pods_address(self, lab: EmbeddedLab) -> None:
         assert httpx.get(f"{lab.url}/hub/metrics").status_code == 403, "without a token"
 
     def test_its_forms_may_lead_to_peoples_servers(self, lab: EmbeddedLab) -> None:

@@ -98,7 +98,7 @@ def test_in_a_container_the_hub_is_found_by_the_pods_own_address() -> None:
 
 
 @pytest.mark.parametrize("first_free_port", ["0", "1024", "4095"])
-def test_where_people_could_bind_a_port_that_is_trusted_the_hub_does_not_start(first_free_port: str) -> None:
+def test_the_hub_does_not_start_where_people_could_bind_a_trusted_port(first_free_port: str) -> None:
     done = load(LAB_CONTAINER="1", first_free_port=first_free_port)
     assert done.returncode == 1
     assert done.stderr.strip() == (
@@ -111,7 +111,7 @@ def test_where_people_could_bind_a_port_that_is_trusted_the_hub_does_not_start(f
     )
 
 
-def test_a_prefix_that_the_policy_of_the_overlays_does_not_guard_is_said_at_the_start() -> None:
+def test_a_prefix_that_the_overlays_policy_does_not_guard_is_reported_at_the_start() -> None:
     cluster = {"LAB_CONTAINER": "1", "LEARNING_LAB_READER": "cluster", "KUBERNETES_SERVICE_HOST": POD}
     said = "k8s/components/annotation-guard/policy.yaml"
     assert "the prefix is lab.example.com: the policy" in load(**cluster, LEARNING_LAB_PREFIX="lab.example.com").stderr
@@ -119,7 +119,7 @@ def test_a_prefix_that_the_policy_of_the_overlays_does_not_guard_is_said_at_the_
     assert said not in load(**cluster).stderr
 
 
-def test_with_an_address_each_person_has_one_below_it() -> None:
+def test_with_an_address_each_person_gets_one_below_it() -> None:
     hub = loaded(LAB_CONTAINER="1", LEARNING_LAB_ADDRESS="https://lab.example.com")["JupyterHub"]
     assert (hub["subdomain_host"], hub["cookie_host_prefix_enabled"]) == ("https://lab.example.com", True)
     # Without https, browsers accept no cookie with this prefix.
@@ -134,7 +134,7 @@ def test_with_an_address_each_person_has_one_below_it() -> None:
         {"LEARNING_LAB_ADDRESS": "https://lab.example.com", "LEARNING_LAB_ADDRESS_PER_PERSON": "false"},
     ],
 )
-def test_where_the_address_has_no_names_below_it_or_they_are_not_wanted_there_is_one(environ: dict[str, str]) -> None:
+def test_where_names_below_the_address_are_impossible_or_unwanted_there_is_one_address(environ: dict[str, str]) -> None:
     hub = loaded(**environ)["JupyterHub"]
     assert hub["public_url"] == environ["LEARNING_LAB_ADDRESS"] + "/"
     assert not {"subdomain_host", "cookie_host_prefix_enabled"} & set(hub)
@@ -161,7 +161,7 @@ def test_without_a_container_the_lab_takes_everything_with_it_when_it_ends() -> 
 
 
 @pytest.mark.parametrize("live", [True, False], ids=["edits show at once", "pages are cached"])
-def test_only_live_development_keeps_nothing_of_templates_and_styles(*, live: bool) -> None:
+def test_only_live_development_caches_no_templates_and_styles(*, live: bool) -> None:
     hub = loaded(LAB_CONTAINER="1", **({"LAB_LIVE": "1"} if live else {}))["JupyterHub"]
     assert ("jinja_environment_options" in hub) == live
     assert hub["tornado_settings"].get("static_hash_cache", True) != live
@@ -274,7 +274,7 @@ def test_a_restart_of_the_hub_alone_ends_no_server(container: EmbeddedLab) -> No
     assert servers_of("alice") == []
 
 
-def test_a_proxy_that_restarts_has_its_routes_again_within_seconds(
+def test_a_restarted_proxy_has_its_routes_back_within_seconds(
     in_two_pods: tuple[EmbeddedLab, SeparateProxy],
 ) -> None:
     lab, proxy = in_two_pods
@@ -300,7 +300,7 @@ def test_a_proxy_that_restarts_has_its_routes_again_within_seconds(
     assert proxy.routes() == set()
 
 
-def test_the_storage_alone_can_be_built_where_the_accounts_are_already(tmp_path: Path) -> None:
+def test_only_the_storage_can_be_built_where_the_accounts_already_exist(tmp_path: Path) -> None:
     build.build(tmp_path, storage_only=True)
     assert not (tmp_path / "etc").exists()
     changed = tmp_path / "s/alice/notebooks/first-steps.ipynb"

@@ -90,7 +90,7 @@ def test_spaces_count_only_where_the_list_has_the_path_with_them(choice: str, pa
     assert resolve(choice, grants("/s/a", "/s/b")).path == path
 
 
-def test_a_folder_that_one_entry_is_called_otherwise_for_is_not_guessed_at() -> None:
+def test_the_end_of_a_path_is_not_guessed_where_the_entry_has_another_name() -> None:
     found = grants({"path": "/s/shared/climate", "name": "weather", "title": "Weather"})
     with pytest.raises(NotGranted) as refused:
         resolve("climate", found)
@@ -126,7 +126,7 @@ def test_the_name_of_a_bad_entry_is_not_one_of_the_good_entry_of_the_same_direct
 
 
 @pytest.mark.parametrize("choice", [".", "./", "./.", ".//."])
-def test_a_title_of_slashes_is_no_name_for_nothing(choice: str) -> None:
+def test_an_empty_choice_does_not_match_a_title_of_slashes(choice: str) -> None:
     found = grants({"path": "/s/a", "title": "/"})
     assert found.usable[0].title == "/"
     with pytest.raises(NotGranted) as refused:
@@ -134,7 +134,7 @@ def test_a_title_of_slashes_is_no_name_for_nothing(choice: str) -> None:
     assert refused.value.kind == "unknown"
 
 
-def test_the_exact_name_counts_before_one_in_other_letters() -> None:
+def test_the_exact_name_wins_over_one_in_different_case() -> None:
     upper = Entry(path="/s/1", name="Lab", title="")
     lower = Entry(path="/s/2", name="lab", title="")
     found = Grants("alice", (upper, lower))
@@ -276,7 +276,7 @@ def test_a_link_may_not_lead_to(real: str) -> None:
 
 
 @pytest.mark.parametrize("userid", ["", ".", "..", "a/b", "/"])
-def test_a_user_id_that_is_no_folder_owns_nothing(userid: str) -> None:
+def test_a_user_id_that_is_not_a_folder_name_owns_nothing(userid: str) -> None:
     found = parse_grants(userid, {DIRS: "[/s/shared/x]"}, {})
     for real in ("/s", "/s/bob", "/s/a/b", "/s/./x"):
         with pytest.raises(NotGranted):

@@ -91,7 +91,7 @@ def test_the_storage_is_as_designed(path: str, owner: str, group: str, mode: int
         pytest.param("alice", "/home/bob", False, id="nobody can open somebody else's home"),
     ],
 )
-def test_who_opens_what(userid: str, path: str, may: bool) -> None:
+def test_who_can_open_what(userid: str, path: str, may: bool) -> None:
     assert (as_person(userid, "ls", path).returncode == 0) is may
 
 
@@ -151,7 +151,7 @@ def test_everybody_is_granted_two_directories_or_more_that_they_can_open(userid:
         assert done.returncode == 0, f"{userid} cannot open {entry.path}: {done.stderr}"
 
 
-def test_who_works_through_a_group_has_it_in_the_namespace_too() -> None:
+def test_group_members_have_the_grant_in_their_namespace_too() -> None:
     def shared(entries: tuple[Entry, ...]) -> set[str]:
         return {entry.path for entry in entries if entry.path.startswith("/s/shared/")}
 
@@ -249,7 +249,7 @@ def test_a_notebook_runs_to_its_end_and_draws(source: Path, executed: dict[str, 
 
 
 @pytest.mark.parametrize("userid", LAB_USERS)
-def test_the_right_password_opens(userid: str) -> None:
+def test_the_right_password_is_accepted(userid: str) -> None:
     password = {person.userid: person.password for person in company.PEOPLE}[userid]
     pamela.authenticate(userid, password, service=SERVICE)
     pamela.check_account(userid, service=SERVICE)
@@ -267,7 +267,7 @@ def test_the_right_password_opens(userid: str) -> None:
         pytest.param("root", "", id="root"),
     ],
 )
-def test_a_wrong_password_does_not(userid: str, password: str) -> None:
+def test_a_wrong_password_is_not_accepted(userid: str, password: str) -> None:
     with pytest.raises(pamela.PAMError):
         pamela.authenticate(userid, password, service=SERVICE)
 

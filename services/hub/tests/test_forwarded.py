@@ -40,7 +40,7 @@ from learning_lab.serving.forwarded import Browser, TrustedProxies, browser
         pytest.param("", "", "", id="no header"),
     ],
 )
-def test_the_browser_is_who_the_outermost_trusted_proxy_has_seen(trusted: str, forwarded: str, address: str) -> None:
+def test_the_browser_is_whom_the_outermost_trusted_proxy_has_seen(trusted: str, forwarded: str, address: str) -> None:
     assert browser(forwarded, "", TrustedProxies.parse(trusted)).address == address
 
 
@@ -87,7 +87,7 @@ def test_a_wrong_setting_is_refused(text: str, problem: str) -> None:
 
 
 @given(made_up=st.text(alphabet=" ,.:[]%0123456789abcdefgh", max_size=80), hops=st.booleans())
-def test_nothing_that_is_made_up_changes_who_a_browser_is(made_up: str, hops: bool) -> None:
+def test_made_up_headers_do_not_change_who_a_browser_is(made_up: str, hops: bool) -> None:
     trusted = TrustedProxies.parse("2" if hops else "203.0.113.0/24, 10.0.0.5")
     added = "192.0.2.1, 203.0.113.9, 10.0.0.5"
     assert browser(f"{made_up},{added}", f"{made_up},http", trusted).address == "192.0.2.1"

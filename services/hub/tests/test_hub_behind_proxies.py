@@ -57,7 +57,7 @@ def address_in_log(lab: EmbeddedLab, http: httpx.Client) -> str:
         pytest.param(INGRESS, f"6.6.6.6, {OUTER}, 192.0.2.1", "192.0.2.1", id="a made-up outer proxy"),
     ],
 )
-def test_the_address_is_who_the_trusted_proxies_have_seen(
+def test_the_address_is_the_one_that_the_trusted_proxies_have_seen(
     lab: EmbeddedLab, address: str, forwarded: str, believed: str
 ) -> None:
     more = {"X_Real_Ip": "6.6.6.6", "Forwarded": "for=6.6.6.6;proto=https"}
@@ -93,7 +93,7 @@ def marked_secure(response: httpx.Response) -> set[bool]:
         ),
     ],
 )
-def test_cookies_are_secure_where_the_browser_speaks_https(
+def test_cookies_are_secure_where_the_browser_uses_https(
     lab: EmbeddedLab, address: str, headers: dict[str, str], secure: bool
 ) -> None:
     with browser(lab.url, address, **headers) as http:

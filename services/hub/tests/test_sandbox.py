@@ -101,7 +101,7 @@ def counter() -> Iterator[subprocess.Popen[str]]:
         pytest.param("kill -TERM $$", 128 + signal.SIGTERM, id="a signal, reported as shells do"),
     ],
 )
-def test_it_ends_as_the_command_ends(script: str, code: int) -> None:
+def test_it_exits_with_the_commands_exit_code(script: str, code: int) -> None:
     done = run("sh", "-c", script)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
@@ -146,7 +146,7 @@ def test_a_command_that_cannot_be_run_gets_one_line(command: str, code: int, sen
     assert (done.returncode, done.stderr) == (code, f"sandbox: {sentence}\n")
 
 
-def test_a_number_of_people_that_is_none_gets_one_line() -> None:
+def test_an_invalid_number_of_people_gets_one_line() -> None:
     done = run("true", env={**os.environ, "LAB_EXTRA_USERS": "many"})
     assert (done.returncode, done.stderr) == (CANNOT, "sandbox: LAB_EXTRA_USERS is 'many'; it must be a number.\n")
 

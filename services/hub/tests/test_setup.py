@@ -149,13 +149,13 @@ def serve(port: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", "80 81", "²"])
-def test_a_port_that_is_none_gets_a_sentence(port: str) -> None:
+def test_an_invalid_port_gets_a_sentence(port: str) -> None:
     done = serve(port)
     assert done.returncode == 1
     assert done.stderr == f"run: PORT is {port!r}; it must be a number from 1 to 65535.\n"
 
 
-def test_a_port_that_is_taken_gets_a_sentence() -> None:
+def test_a_taken_port_gets_a_sentence() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", free_ports(1)[0]))
         other.listen()

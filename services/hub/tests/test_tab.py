@@ -104,7 +104,7 @@ def test_what_another_directorys_tab_asks_for_is_refused_and_does_nothing(
     assert tab.ask("GET", "api/terminals").json() == []
 
 
-def test_the_own_mark_and_none_at_all_are_as_ever(tab: Tab) -> None:
+def test_requests_with_the_right_mark_or_none_are_handled_as_usual(tab: Tab) -> None:
     mark = tab.config["learningLabTab"]["mark"]
     assert tab.ask("GET", "api/contents/", **{HEADER: mark}).status_code == 200
     assert tab.ask("GET", f"api/contents/?learning-lab-root={mark}").status_code == 200
@@ -114,7 +114,7 @@ def test_the_own_mark_and_none_at_all_are_as_ever(tab: Tab) -> None:
     assert tab.ask("DELETE", "api/contents/made.txt", **{HEADER: mark}).status_code == 204
 
 
-def test_a_tab_of_the_same_directory_goes_on_when_that_is_opened_again(tab: Tab) -> None:
+def test_a_tab_continues_when_its_directory_is_opened_again(tab: Tab) -> None:
     mark = tab.config["learningLabTab"]["mark"]
     tab.person.post("/hub/switch", directory="/s/alice/thesis")
     tab.person.wait_until_ready()
@@ -127,7 +127,7 @@ def test_a_tab_of_the_same_directory_goes_on_when_that_is_opened_again(tab: Tab)
     assert tab.ask("GET", "api/contents/", **{HEADER: mark}).status_code == 200
 
 
-def test_a_tab_goes_on_when_its_server_was_stopped_and_started_again(tab: Tab) -> None:
+def test_a_tab_continues_when_its_server_was_stopped_and_started_again(tab: Tab) -> None:
     tab.person.stop()
     tab.person.start(directory="notebooks")
     tab.person.wait_until_ready()
@@ -135,7 +135,7 @@ def test_a_tab_goes_on_when_its_server_was_stopped_and_started_again(tab: Tab) -
     assert tab.ask("GET", "api/contents/", **{HEADER: tab.mark}).status_code == 200
 
 
-def test_a_tab_goes_on_when_the_hub_was_restarted_meanwhile(tmp_path: Path) -> None:
+def test_a_tab_continues_when_the_hub_was_restarted_meanwhile(tmp_path: Path) -> None:
     with EmbeddedLab(tmp_path / "lab") as lab:
         alice = Person(lab, "alice")
         alice.log_in()
@@ -154,7 +154,7 @@ def test_a_tab_goes_on_when_the_hub_was_restarted_meanwhile(tmp_path: Path) -> N
         assert before.ask("GET", "api/contents/", **{HEADER: before.mark}).status_code == 409
 
 
-def test_a_server_beside_has_a_mark_of_its_own(tmp_path: Path) -> None:
+def test_a_second_server_has_its_own_mark(tmp_path: Path) -> None:
     with EmbeddedLab(tmp_path / "lab", environ={"LEARNING_LAB_OPEN_BESIDE": "true"}) as lab:
         alice = Person(lab, "alice")
         alice.log_in()
@@ -221,7 +221,7 @@ def test_a_title_with_markup_does_not_leave_the_configuration(
     assert answer.headers["Content-Type"] == "application/json"
 
 
-def test_a_persons_own_file_that_looks_like_a_page_is_served_as_it_is(tab: Tab) -> None:
+def test_a_users_own_file_that_looks_like_a_page_is_served_unchanged(tab: Tab) -> None:
     page = '<html><head><script id="jupyter-config-data" type="application/json">{}</script></head></html>'
     Path("/s/alice/notebooks/page.html").write_text(page)
     try:
@@ -245,5 +245,5 @@ def own_configuration() -> Iterator[None]:
         file.unlink()
 
 
-def test_extensions_of_ones_own_do_not_switch_it_off(own_configuration: None, tab: Tab) -> None:
+def test_a_users_own_extensions_do_not_switch_it_off(own_configuration: None, tab: Tab) -> None:
     assert tab.ask("GET", "api/contents/", **{HEADER: OTHER}).status_code == 409

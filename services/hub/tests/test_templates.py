@@ -172,7 +172,7 @@ async def test_the_filter_comes_with_more_than_seven_cards(others: int, filtered
     assert bool(page.all("input", type="search")) is filtered
 
 
-async def test_a_wish_is_not_called_read_only() -> None:
+async def test_a_request_for_reading_is_not_called_read_only() -> None:
     page = await render("menu.html", menu=menu_of(plain_card("genomics", writing="unwanted", checked=True)))
     assert "read only" not in page.text
     assert "for reading" in page.text

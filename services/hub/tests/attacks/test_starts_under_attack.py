@@ -65,7 +65,7 @@ def test_a_server_cannot_tell_the_hub_that_it_is_another_process(
 
 
 @pytest.mark.parametrize("warm", ["true", "false"], ids=["forked from the warm parent", "started normally"])
-def test_a_start_that_its_person_stops_holds_up_nobody(
+def test_a_start_that_its_user_suspends_holds_up_nobody(
     embedded: EmbeddedLab,  # skipped in the pod, where the site decides how servers start
     tmp_path_factory: pytest.TempPathFactory,
     attempted: Callable[..., Outcome],
@@ -95,7 +95,7 @@ def test_a_start_that_its_person_stops_holds_up_nobody(
     assert slow == []
 
 
-def test_nobody_else_listens_where_a_server_is_to_be(
+def test_nobody_else_listens_where_a_server_is_about_to_start(
     target: Target, embedded: EmbeddedLab, attack: Callable[..., Outcome], people: Callable[[str], Person]
 ) -> None:
     # The hub picks a free port and binds it at once, so there is no moment in which somebody else could bind it.
@@ -122,7 +122,7 @@ def listening() -> dict[int, int]:
     return {int(fields[1].partition(":")[2], 16): int(fields[7]) for fields in lines if fields[3] == "0A"}
 
 
-def test_no_line_of_a_persons_comes_into_the_hubs_log(
+def test_no_line_from_a_user_gets_into_the_hubs_log(
     target: Target, attack: Callable[..., Outcome], people: Callable[[str], Person]
 ) -> None:
     alice = people("alice")

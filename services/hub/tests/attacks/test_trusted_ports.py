@@ -18,7 +18,7 @@ SECONDS = 12
 
 
 @pytest.mark.timeout(180)
-def test_nobody_binds_a_port_of_the_hubs_or_of_a_server_while_the_hub_restarts(
+def test_nobody_binds_the_hubs_or_a_servers_port_while_the_hub_restarts(
     target: Target, in_pod: Cluster, attack: Callable[..., Outcome]
 ) -> None:
     pod = in_pod.pod()["status"]["podIP"]
