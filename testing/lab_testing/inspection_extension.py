@@ -1,7 +1,7 @@
 """A site's Jupyter Server extension that reports what a server is like from the inside.
 
-`forked.Site` copies this file to where servers find it; no test imports it. It is imported in the warm parent, as every
-extension of a site is, and answers in a server: GET <server>/witness?ask=<one of QUESTIONS>&about=<text>.
+`forked_servers.Site` copies this file to where servers find it; no test imports it. Like every extension of a site it
+is imported in the warm parent, and answers in a server: GET <server>/witness?ask=<one of QUESTIONS>&about=<text>.
 """
 
 from __future__ import annotations
