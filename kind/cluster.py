@@ -28,7 +28,7 @@ REGISTRY_PORT = 5001
 REGISTRY_HOST = f"localhost:{REGISTRY_PORT}"
 _MARK = "learning-lab-cluster"
 _READY_SECONDS = 180
-_ANEW = "To start over: `make down`, then `make up`."
+_START_OVER = "To start over: `make down`, then `make up`."
 
 
 def port() -> int:
@@ -75,9 +75,9 @@ def up(*, official: bool) -> None:
 
 def delete() -> None:
     """Remove the cluster and the registry."""
-    run([BIN / "kind", "delete", "cluster", "--name", NAME], "docker ps -a shows what is left.")
+    run([BIN / "kind", "delete", "cluster", "--name", NAME], "`docker ps -a` shows what is left.")
     if _state(REGISTRY):
-        run([engine.client(), "rm", "--force", "--volumes", REGISTRY], "docker ps -a shows what is left.")
+        run([engine.client(), "rm", "--force", "--volumes", REGISTRY], "`docker ps -a` shows what is left.")
 
 
 def kubectl(*arguments: str | Path, advice: str = "", stdin: bytes | None = None, seconds: float = 120) -> None:
@@ -119,7 +119,7 @@ def _make(configuration: dict[str, object], image: str | None, mark: str) -> Non
             f"{_READY_SECONDS}s",
         ]
         # kind removes the nodes of a cluster that it could not create.
-        run([*command, *(["--image", image] if image else [])], _ANEW)
+        run([*command, *(["--image", image] if image else [])], _START_OVER)
         ready = ["wait", "--for=condition=Ready", f"node/{NODE}", f"--timeout={_READY_SECONDS}s"]
         kubectl(*ready, advice="The node did not become ready.", seconds=_READY_SECONDS + 10)
         kubectl("--namespace", "kube-public", "create", "configmap", _MARK, f"--from-literal=made={mark}")
@@ -144,12 +144,12 @@ def _start_again() -> None:
     """Start the node of an existing cluster, which is stopped after a restart of the machine or of Docker."""
     if _state(NODE) != "running":
         with step("starting the cluster again"):
-            run([engine.client(), "start", NODE], _ANEW)
-    run([BIN / "kind", "export", "kubeconfig", "--name", NAME], _ANEW)
+            run([engine.client(), "start", NODE], _START_OVER)
+    run([BIN / "kind", "export", "kubeconfig", "--name", NAME], _START_OVER)
     until = time.monotonic() + _READY_SECONDS
     while not output_of([BIN / "kubectl", "--context", CONTEXT, "get", "--raw", "/readyz"], seconds=10):
         if time.monotonic() > until:
-            raise Stop(f"The API server of the cluster {NAME} is not responding. {_ANEW}")
+            raise Stop(f"The API server of the cluster {NAME} is not responding. {_START_OVER}")
         time.sleep(1)
 
 
@@ -180,7 +180,7 @@ def _registry() -> None:
     hosts = f'[host."http://{REGISTRY}:5000"]\n'
     run(
         [engine.client(), "exec", "--interactive", NODE, "sh", "-c", f"mkdir -p {folder} && cat > {folder}/hosts.toml"],
-        _ANEW,
+        _START_OVER,
         stdin=hosts.encode(),
     )
     kubectl("apply", "--filename", HERE / "registry" / "hosting.yaml")

@@ -14,7 +14,7 @@ from pathlib import Path
 from company import PEOPLE
 from lab_testing.embedded import HUB, NAMESPACES, free_ports
 
-STATE = Path("/run/learning-lab")  # private: the sandbox has a /run of its own
+STATE = Path("/run/learning-lab")  # private: the sandbox has its own /run
 
 
 def main() -> None:

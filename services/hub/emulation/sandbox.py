@@ -31,8 +31,8 @@ from syscalls import OTHER_WAY, Cannot
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 MOUNTPOINT = Path("/mnt")  # any existing directory will do: only this process sees what is mounted on it
-BEHIND = ".sandbox"  # the sandbox's own working files, at the top of its root
-PRIVATE = {BEHIND, "etc", "home", "mnt", "proc", "root", "run", "s", "tmp"}  # in the sandbox, not the machine's own
+OWN_FILES = ".sandbox"  # the sandbox's own working files, at the top of its root
+PRIVATE = {OWN_FILES, "etc", "home", "mnt", "proc", "root", "run", "s", "tmp"}  # in the sandbox, not the machine's own
 CANNOT = 78  # EX_CONFIG, sysexits.h
 
 _SENT_BY_KERNEL = 0x80  # si_code of a signal that the terminal sent to the whole process group
@@ -147,7 +147,7 @@ def _build_root(*, mapped: bool) -> None:
                 syscalls.make_read_only(target)
     if (shared_memory := MOUNTPOINT / "dev/shm").is_dir():
         syscalls.mount("tmpfs", shared_memory, "tmpfs", options="mode=1777")
-    modes = {"home": 0o755, "root": 0o711, "run": 0o755, "s": 0o755, "tmp": 0o1777, "mnt": 0o755, BEHIND: 0o700}
+    modes = {"home": 0o755, "root": 0o711, "run": 0o755, "s": 0o755, "tmp": 0o1777, "mnt": 0o755, OWN_FILES: 0o700}
     for name, mode in modes.items():
         (MOUNTPOINT / name).mkdir()
         (MOUNTPOINT / name).chmod(mode)
@@ -166,11 +166,11 @@ def _build_root(*, mapped: bool) -> None:
         raise Cannot(f"/proc cannot be mounted (is this a container that masks parts of it?). {OTHER_WAY}") from None
     for descriptor in (*descriptors.values(), *kept.values()):
         os.close(descriptor)
-    old = MOUNTPOINT / BEHIND / "old"
+    old = MOUNTPOINT / OWN_FILES / "old"
     old.mkdir()
     syscalls.pivot_root(MOUNTPOINT, old)
     os.chdir("/")
-    syscalls.detach(Path("/", BEHIND, "old"))
+    syscalls.detach(Path("/", OWN_FILES, "old"))
     with contextlib.suppress(OSError):
         os.chdir(here)
     os.umask(umask)
@@ -197,7 +197,7 @@ def _network_files() -> dict[str, bytes]:
 
 def _make_etc(machine: int, network: dict[str, bytes], *, mapped: bool) -> None:
     """Put the company's accounts over the machine's /etc: with an overlay, or on a copy where overlays are refused."""
-    upper, work, target = (MOUNTPOINT / name for name in (f"{BEHIND}/etc", f"{BEHIND}/work", "etc"))
+    upper, work, target = (MOUNTPOINT / name for name in (f"{OWN_FILES}/etc", f"{OWN_FILES}/work", "etc"))
     for path in (upper, work, target):
         path.mkdir()
     lower = f"/proc/self/fd/{machine}"

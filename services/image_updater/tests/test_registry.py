@@ -1,4 +1,4 @@
-"""What a tag means, asked of a registry that speaks the wire format: log-ins, and answers that are none."""
+"""Asking a registry that speaks the wire format for a tag's digest: log-ins, and unusable answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lab_testing.registry_double import HUB, MANIFEST, NEW, OLD, Wire, secured
         (f"registry.example.com/lab/hub:1@{OLD}", None),
     ],
 )
-def test_a_reference_is_taken_apart_as_docker_does(reference: str, image: Image | None) -> None:
+def test_a_reference_is_parsed_as_docker_does(reference: str, image: Image | None) -> None:
     assert Image.parse(reference) == image
 
 
@@ -81,7 +81,7 @@ class TestRegistry:
 
     def test_a_password_does_not_go_over_http_to_another_machine(self, wire: Wire) -> None:
         wire.token, wire.challenge = "Basic x", 'Basic realm="x"'
-        # This machine too, by an address that is treated as any other.
+        # This is this machine too, but at an address that is treated like any other.
         elsewhere = wire.url.replace("127.0.0.1", "127.0.0.2")
         with pytest.raises(UpdateError, match="requires a log-in"):
             Registry({HUB.registry: elsewhere}, {HUB.registry: "bot:secret"}).digest(HUB)
@@ -107,7 +107,7 @@ class TestRegistry:
         with pytest.raises(UpdateError, match=r"cannot be reached: .*Is the registry up"):
             Registry({HUB.registry: "http://127.0.0.1:9"}, {}).digest(HUB)
 
-    def test_where_registries_answer_is_read_from_the_environment(self) -> None:
+    def test_registry_addresses_are_read_from_the_environment(self) -> None:
         assert addresses("localhost:5001=http://registry:5000/ b=https://c") == {
             "localhost:5001": "http://registry:5000",
             "b": "https://c",
@@ -124,7 +124,7 @@ class TestRegistry:
         file.write_text(json.dumps({"auths": {"https://registry.example.com/v1/": {"auth": auth}, "x": {}}}))
         assert credentials(str(file)) == {"registry.example.com": "bot:secret"}
 
-    def test_a_log_in_of_docker_hub_is_for_where_its_registry_answers(self, tmp_path: Path) -> None:
+    def test_a_docker_hub_log_in_is_used_for_its_registrys_address(self, tmp_path: Path) -> None:
         file = tmp_path / "config.json"
         auth = base64.b64encode(b"bot:secret").decode()
         file.write_text(json.dumps({"auths": {"https://index.docker.io/v1/": {"auth": auth}}}))
@@ -133,7 +133,7 @@ class TestRegistry:
     @pytest.mark.parametrize(
         "text", ['{"auths": {"x": {"auth": "%%%"}}}', '{"auths": {"x": {"auth": 5}}}', '{"auths": []}', "[]", "{}", "x"]
     )
-    def test_what_is_no_docker_configuration_is_one_sentence(self, tmp_path: Path, text: str) -> None:
+    def test_an_invalid_docker_configuration_is_one_sentence(self, tmp_path: Path, text: str) -> None:
         file = tmp_path / "config.json"
         file.write_text(text)
         with pytest.raises(UpdateError, match=r"not a Docker config\.json"):

@@ -175,7 +175,7 @@ def update(cluster: Cluster, registry: Registry, notice: timedelta, now: datetim
         UpdateError: something cannot be read or written.
     """
     told = cluster.notice()
-    decision = _follow(cluster, registry, HUB, _time(told.get(PLANNED, "")), now, notice)
+    decision = _update_deployment(cluster, registry, HUB, _time(told.get(PLANNED, "")), now, notice)
     if decision.at:
         cluster.tell({PLANNED: decision.at.isoformat(timespec="seconds")})
     elif decision.verb == "restart":
@@ -185,10 +185,10 @@ def update(cluster: Cluster, registry: Registry, notice: timedelta, now: datetim
         cluster.tell({PLANNED: None})  # the tag has moved back in the meantime
     if decision.verb in {"announce", "wait"}:
         return [decision]  # the proxy waits, so that images that were pushed together are replaced together
-    return [decision, _follow(cluster, registry, PROXY, None, now, timedelta(0))]
+    return [decision, _update_deployment(cluster, registry, PROXY, None, now, timedelta(0))]
 
 
-def _follow(
+def _update_deployment(
     cluster: Cluster, registry: Registry, name: str, planned_at: datetime | None, now: datetime, notice: timedelta
 ) -> Decision:
     """Decide about one Deployment, and restart it if that is the decision."""

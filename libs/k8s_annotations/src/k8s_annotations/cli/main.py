@@ -45,7 +45,7 @@ _EPILOG = """examples:
   k8s-annotations apply people.csv              thousands at once; run it again at any time"""
 
 
-class _Wrong(Exception):
+class _UsageError(Exception):
     """The arguments are wrong. The message is one line."""
 
 
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except SystemExit as end:  # from argparse: --help, or wrong arguments
         code = end.code if isinstance(end.code, int) else USAGE
-    except (_Wrong, Refused, InvalidIdentity, InvalidTemplate) as error:
+    except (_UsageError, Refused, InvalidIdentity, InvalidTemplate) as error:
         code = _say(str(error), USAGE)
     except AnnotationError as error:
         code = _say(str(error), UNREADABLE)
@@ -95,7 +95,7 @@ def _say(message: str, code: int) -> int:
 def _run(options: argparse.Namespace) -> int:
     run: Callable[[argparse.Namespace, Site], int] = options.run
     if options.file is not None and (options.kubeconfig is not None or options.context is not None):
-        raise _Wrong("Give a file or a cluster: --file cannot be combined with --kubeconfig or --context.")
+        raise _UsageError("Give a file or a cluster: --file cannot be combined with --kubeconfig or --context.")
     default = options.default_directory
     if default is None:
         default = f"{options.roots[0]}/{{userid}}/notebooks"
@@ -149,7 +149,7 @@ def _who(options: argparse.Namespace, site: Site) -> int:
             meant = [pair for grants in everybody for pair in grants.meant(folded)]
             paths = {canonical_path(path, site.roots) for entry, path in meant if entry.problem is None}
     except InvalidPath as error:
-        raise _Wrong(f"{options.directory!r} is neither a path nor a name. {error}") from None
+        raise _UsageError(f"{options.directory!r} is neither a path nor a name. {error}") from None
     deciding = [(path, grants.userid, grants.nearest(path)) for path in sorted(paths) for grants in everybody]
     columns = ["user", "path", "access", "granted", "from"]
     found: list[dict[str, object]] = [
@@ -174,7 +174,9 @@ def _write(rows: Sequence[dict[str, object]], columns: Sequence[str], form: str)
 def _check(options: argparse.Namespace, site: Site) -> int:
     file = options.manifests if options.manifests is not None else options.file
     if options.manifests is not None and (options.file, options.kubeconfig, options.context) != (None, None, None):
-        raise _Wrong("Give one file and no cluster: don't combine check FILE with --file, --kubeconfig or --context.")
+        raise _UsageError(
+            "Give one file and no cluster: don't combine check FILE with --file, --kubeconfig or --context."
+        )
     if file is None:
         findings = check_namespaces(_reader(options).list(), site)
     else:
@@ -189,7 +191,7 @@ def _check(options: argparse.Namespace, site: Site) -> int:
     return FOUND if findings else 0
 
 
-def _everywhere() -> _Parser:
+def _common_options() -> _Parser:
     """The options that may come before or after the verb."""
     # With a default, the parser after the verb would overwrite options given before it.
     parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
@@ -209,7 +211,7 @@ def _parser() -> _Parser:
         prog=NAME,
         description="Show, check and change the notebook directories that users' namespaces grant.",
         epilog=_EPILOG,
-        parents=[_everywhere()],
+        parents=[_common_options()],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{NAME} {version('k8s-annotations')}")
@@ -218,7 +220,7 @@ def _parser() -> _Parser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     def verb(name: str, run: Callable[[argparse.Namespace, Site], int], text: str) -> _Parser:
-        made = verbs.add_parser(name, help=text, description=text, parents=[_everywhere()])
+        made = verbs.add_parser(name, help=text, description=text, parents=[_common_options()])
         made.set_defaults(run=run)
         if run in (_get, _list, _who):
             made.add_argument("-o", "--output", choices=["json", "yaml", "table"], default="table")

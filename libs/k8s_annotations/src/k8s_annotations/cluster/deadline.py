@@ -150,7 +150,7 @@ class _Call:
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-class _Seen:
+class _Tracked:
     """A connection that registers itself with this thread's call."""
 
     def request(self, *arguments: Any, **options: Any) -> None:
@@ -161,17 +161,17 @@ class _Seen:
         super().request(*arguments, **options)  # type: ignore[misc]
 
 
-class _SeenHTTP(_Seen, HTTPConnection):
+class _TrackedHTTP(_Tracked, HTTPConnection):
     pass
 
 
-class _SeenHTTPS(_Seen, HTTPSConnection):
+class _TrackedHTTPS(_Tracked, HTTPSConnection):
     pass
 
 
 class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _SeenHTTP
+    ConnectionCls = _TrackedHTTP
 
 
 class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _SeenHTTPS
+    ConnectionCls = _TrackedHTTPS

@@ -29,7 +29,7 @@ DEEPEST = 4  # levels: the list, an entry, and two more that no entry needs
 
 KEYS = ("path", "name", "title", "description", "access", "default")
 
-_HOPELESS = 200  # levels at which reading stops: a scanner's time grows with the square of the depth
+_DEPTH_LIMIT = 200  # levels at which reading stops: a scanner's time grows with the square of the depth
 
 _Opening = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
 _Closing = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
@@ -172,7 +172,7 @@ def _items(events: Iterator[Any]) -> list[Item] | None:
         return None
     if not isinstance(event, yaml.SequenceStartEvent):
         raise NotAList("It is not a list.", _line(event))
-    if problem := _mark_problem(event):
+    if problem := _markup_problem(event):
         raise NotAList(problem, _line(event))
     items: list[Item] = []
     while not isinstance(event := next(events), yaml.SequenceEndEvent):
@@ -188,7 +188,7 @@ def _items(events: Iterator[Any]) -> list[Item] | None:
 
 def _item(event: Any, events: Iterator[Any]) -> Item:
     item = Item(_line(event))
-    item.refuse(_mark_problem(event))
+    item.refuse(_markup_problem(event))
     if isinstance(event, yaml.MappingStartEvent):
         _read_mapping(item, events)
     elif isinstance(event, yaml.ScalarEvent):
@@ -205,7 +205,7 @@ def _read_mapping(item: Item, events: Iterator[Any]) -> None:
     """Read keys and values up to the end of the mapping."""
     seen = set()
     while not isinstance(key := next(events), yaml.MappingEndEvent):
-        item.refuse(_mark_problem(key))
+        item.refuse(_markup_problem(key))
         name = key.value if isinstance(key, yaml.ScalarEvent) else None
         if name is None:
             item.refuse(_skip(key, events, depth=2))
@@ -215,7 +215,7 @@ def _read_mapping(item: Item, events: Iterator[Any]) -> None:
         elif name in seen:
             item.refuse(f"It has the key {name} twice.")
         value = next(events)
-        item.refuse(_mark_problem(value))
+        item.refuse(_markup_problem(value))
         if not isinstance(value, yaml.ScalarEvent):
             item.refuse(_skip(value, events, depth=2))
             item.refuse(f"Its {escaped(name, 40) if name else 'value'} is not text.")
@@ -233,12 +233,12 @@ def _skip(event: Any, events: Iterator[Any], depth: int) -> str | None:
         event = next(events)
         depth += isinstance(event, _Opening) - isinstance(event, _Closing)
         deepest = max(deepest, depth)
-        if depth > _HOPELESS:
+        if depth > _DEPTH_LIMIT:
             raise NotAList(f"It is nested deeper than {DEEPEST} levels.", _line(event))
     return f"It is nested deeper than {DEEPEST} levels." if deepest > DEEPEST else None
 
 
-def _mark_problem(event: Any) -> str | None:
+def _markup_problem(event: Any) -> str | None:
     if isinstance(event, yaml.AliasEvent) or event.anchor:
         return "It has an anchor or an alias (& or *); write the text out."
     return "It has a tag (!); write plain text." if event.tag else None

@@ -36,9 +36,9 @@
       throw error;
     });
     if (cover?.open) return closed(); // it opened during this request; JupyterLab would ask questions about the answer
-    if (answer.ok) answerForTheServer();
+    if (answer.ok) dismissServerDialogs();
     if (isGone(answer.status)) askSoon();
-    if (refused(answer.status, answer.headers.get(HEADER))) answer.clone().json().then(told, ask);
+    if (refused(answer.status, answer.headers.get(HEADER))) answer.clone().json().then(handleRefusal, ask);
     return answer;
   };
 
@@ -93,8 +93,8 @@
       const options = { headers, signal: AbortSignal.timeout(10_000) };
       const answer = await plain.fetch(`${base.href}api/status`, options);
       if (isGone(answer.status)) throw new Error("no server yet");
-      if (refused(answer.status, answer.headers.get(HEADER))) told(await answer.json());
-      else if (answer.ok) goOn();
+      if (refused(answer.status, answer.headers.get(HEADER))) handleRefusal(await answer.json());
+      else if (answer.ok) uncover();
     } catch {
       askSoon(); // JupyterLab itself tells the person that there is no server
     } finally {
@@ -103,7 +103,7 @@
   }
 
   /** Handles a server's refusal. */
-  function told(refusal) {
+  function handleRefusal(refusal) {
     // A stopped second server's address lies below the first server's, which then answers for it.
     if (new URL(refusal.base, base).pathname === base.pathname) close(refusal);
     else askSoon();
@@ -120,7 +120,7 @@
   }
 
   /** Dismisses JupyterLab's question whether to start the server (it names the address), now that one answers. */
-  function answerForTheServer() {
+  function dismissServerDialogs() {
     pause = 0;
     for (const dialog of document.querySelectorAll(".jp-Dialog")) {
       if (dialog.textContent.includes(config.baseUrl)) dialog.querySelector(".jp-mod-reject")?.click();
@@ -198,7 +198,7 @@
     setTimeout(() => location.assign(`${hub}home`), 150);
   }
 
-  function fill(dialog, refusal) {
+  function fillCover(dialog, refusal) {
     const heading = element("h1", { id: "heading", tabIndex: -1, textContent: `${mine.title} was closed here` });
     const kept = unsaved();
     const now = refusal.title ? `${refusal.title} is open instead. ` : "";
@@ -223,7 +223,7 @@
     return heading;
   }
 
-  function make() {
+  function makeCover() {
     const host = document.body.appendChild(document.createElement("div"));
     host.dataset.learningLabCover = "";
     const dialog = element("dialog", { role: "alertdialog" });
@@ -243,18 +243,18 @@
   }
 
   function close(refusal) {
-    answerForTheServer();
-    cover ??= make();
+    dismissServerDialogs();
+    cover ??= makeCover();
     if (cover.open) return;
     const light = document.body.dataset.jpThemeLight; // JupyterLab's theme; until it is known, the system's
     cover.className = light === "false" ? "dark" : light === "true" ? "light" : "";
-    const heading = fill(cover, refusal);
+    const heading = fillCover(cover, refusal);
     cover.showModal();
     heading.focus();
   }
 
-  function goOn() {
-    answerForTheServer();
+  function uncover() {
+    dismissServerDialogs();
     if (cover?.open) cover.close();
   }
 })();
