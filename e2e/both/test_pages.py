@@ -13,36 +13,44 @@ from lab_testing.visitor import EmbeddedSite, Visitor
 
 pytestmark = pytest.mark.timeout(300)
 
-both_schemes = pytest.mark.parametrize("scheme", ["light", "dark"])
-WIDE: ViewportSize = {"width": 1280, "height": 860}
-NARROW: ViewportSize = {"width": 390, "height": 844}
+SIZES: dict[str, ViewportSize] = {"": {"width": 1280, "height": 860}, "-narrow": {"width": 390, "height": 844}}
+
+Check = Callable[..., None]
 
 
-def check(page: Page) -> None:
-    """Check that there is no serious or critical finding, and that nothing is wider than the screen."""
-    for size in (WIDE, NARROW):
-        page.set_viewport_size(size)
-        findings = Axe().run(page).response["violations"]
-        bad = [finding for finding in findings if finding["impact"] in {"serious", "critical"}]
-        assert not bad, [(finding["id"], [node["html"] for node in finding["nodes"]]) for finding in bad]
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"too wide at {size['width']} px"
+@pytest.fixture
+def check(screenshots: Callable[[Page, str], None]) -> Check:
+    """Check that there is no serious or critical finding, and that nothing is wider than the screen.
+
+    With a name, pictures of the page are kept too.
+    """
+
+    def look(page: Page, name: str = "") -> None:
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            for width, size in SIZES.items():
+                page.set_viewport_size(size)
+                if name:
+                    screenshots(page, f"{name}-{scheme}{width}")
+                findings = Axe().run(page).response["violations"]
+                bad = [finding for finding in findings if finding["impact"] in {"serious", "critical"}]
+                told = [(finding["id"], [node["html"] for node in finding["nodes"]]) for finding in bad]
+                assert not bad, (scheme, width, told)
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"too wide at {size}"
+
+    return look
 
 
-@both_schemes
-def test_log_in(visitor: Callable[..., Visitor], screenshots: Callable[[Page, str], None], scheme: str) -> None:
-    alice = visitor("alice", log_in=False, color_scheme=scheme)
+def test_log_in(visitor: Callable[..., Visitor], check: Check) -> None:
+    alice = visitor("alice", log_in=False)
     alice.page.goto("/hub/login")
-    screenshots(alice.page, f"log-in-{scheme}")
-    check(alice.page)
+    check(alice.page, "log-in")
     alice.log_in("wrong")
     expect(alice.page.get_by_role("alert")).to_be_visible()
     check(alice.page)
 
 
-@both_schemes
-def test_menu_with_every_kind_of_card(
-    visitor: Callable[..., Visitor], site: EmbeddedSite, screenshots: Callable[[Page, str], None], scheme: str
-) -> None:
+def test_menu_with_every_kind_of_card(visitor: Callable[..., Visitor], site: EmbeddedSite, check: Check) -> None:
     site.grant(
         "alice",
         [
@@ -54,17 +62,13 @@ def test_menu_with_every_kind_of_card(
             {"path": "/s/shared/climate", "title": "مناخ"},
         ],
     )
-    alice = visitor("alice", color_scheme=scheme)
+    alice = visitor("alice")
     alice.see_menu()
-    screenshots(alice.page, f"menu-{scheme}")
-    check(alice.page)
-    alice.page.set_viewport_size(NARROW)
-    screenshots(alice.page, f"menu-{scheme}-narrow")
+    check(alice.page, "menu")
 
 
-@both_schemes
-def test_refused_choice(visitor: Callable[..., Visitor], scheme: str) -> None:
-    alice = visitor("alice", color_scheme=scheme)
+def test_refused_choice(visitor: Callable[..., Visitor], check: Check) -> None:
+    alice = visitor("alice")
     alice.type_name("nonsense")
     alice.start()
     expect(alice.page.get_by_role("alert")).to_be_visible()
@@ -72,58 +76,49 @@ def test_refused_choice(visitor: Callable[..., Visitor], scheme: str) -> None:
     check(alice.page)
 
 
-@both_schemes
-def test_a_filter_that_finds_nothing(visitor: Callable[..., Visitor], site: EmbeddedSite, scheme: str) -> None:
+def test_a_filter_that_finds_nothing(visitor: Callable[..., Visitor], site: EmbeddedSite, check: Check) -> None:
     for number in range(1, 10):
         site.make_folder(f"/s/alice/project{number:02d}", "alice")
     site.grant("alice", [f"/s/alice/project{number:02d}" for number in range(1, 10)])
-    alice = visitor("alice", color_scheme=scheme)
+    alice = visitor("alice")
     alice.page.get_by_role("searchbox").fill("zzz")
     expect(alice.page.get_by_role("button", name="Show all")).to_be_visible()
     check(alice.page)
 
 
-@both_schemes
-def test_an_empty_list(visitor: Callable[..., Visitor], site: EmbeddedSite, scheme: str) -> None:
+def test_an_empty_list(visitor: Callable[..., Visitor], site: EmbeddedSite, check: Check) -> None:
     site.grant("carol", [])
-    carol = visitor("carol", color_scheme=scheme)
+    carol = visitor("carol")
     expect(carol.page.get_by_role("heading", name="There is nothing to open right now")).to_be_visible()
     check(carol.page)
 
 
-@both_schemes
-def test_pending_then_home_then_switch(
-    visitor: Callable[..., Visitor], site: EmbeddedSite, screenshots: Callable[[Page, str], None], scheme: str
-) -> None:
-    alice = visitor("alice", color_scheme=scheme)
+def test_pending_then_home_then_switch(visitor: Callable[..., Visitor], site: EmbeddedSite, check: Check) -> None:
+    alice = visitor("alice")
     alice.choose("Thesis")
     with site.held("alice"):  # otherwise the start would be over before the page is checked
         alice.start()
         expect(alice.page.get_by_role("listitem").filter(has_text="Starting JupyterLab").first).to_be_visible()
-        screenshots(alice.page, f"pending-{scheme}")
-        check(alice.page)
+        check(alice.page, "pending")
     alice.wait_for_lab()
     alice.page.goto("/hub/home")
     expect(alice.page.get_by_role("link", name="Open", exact=True)).to_be_visible()
-    screenshots(alice.page, f"home-{scheme}")
-    check(alice.page)
+    check(alice.page, "home")
     alice.page.goto("/hub/switch")
     check(alice.page)
     alice.stop()
     check(alice.page)
 
 
-@both_schemes
-def test_the_address_of_a_server_that_is_not_open(visitor: Callable[..., Visitor], scheme: str) -> None:
-    alice = visitor("alice", color_scheme=scheme)
+def test_the_address_of_a_server_that_is_not_open(visitor: Callable[..., Visitor], check: Check) -> None:
+    alice = visitor("alice")
     alice.page.goto("/user/alice/lab")
     check(alice.page)
 
 
-@both_schemes
 @pytest.mark.parametrize("path", ["/hub/nowhere", "/hub/user/bob/lab"])
-def test_error_pages(visitor: Callable[..., Visitor], path: str, scheme: str) -> None:
-    alice = visitor("alice", color_scheme=scheme)
+def test_error_pages(visitor: Callable[..., Visitor], path: str, check: Check) -> None:
+    alice = visitor("alice")
     alice.page.goto(path)
     expect(alice.page.get_by_role("link", name="Home").last).to_be_visible()
     check(alice.page)
