@@ -1,15 +1,13 @@
-"""One check of a password with PAM, in the thread that calls. It blocks; callers bring a thread and a deadline.
+"""One check of a password with PAM. It blocks the calling thread; callers provide the thread and a deadline.
 
 Rules kept here:
-- libpam never sleeps in here: an application may bring its own function for the delay after a failure
-  (PAM_FAIL_DELAY, pam_fail_delay(3)), and ours returns at once, whatever the service file says. Delays are the
-  caller's, on the event loop;
+- libpam never sleeps here: an application may supply its own function for the delay after a failure (PAM_FAIL_DELAY,
+  pam_fail_delay(3)), and ours returns at once, whatever the service file says. Callers delay answers on the event loop;
 - the account check follows in the same transaction: authentication alone accepts expired accounts (pamela#27);
 - no sessions and no credentials (pam_setcred(3)): modules such as pam_group and pam_cap would change the groups and
   capabilities of the hub itself;
 - an account with an empty password is refused (PAM_DISALLOW_NULL_AUTHTOK), also where a distribution says `nullok`;
-- libpam takes the service `other` in place of one it does not find, or that lacks a part. So `service_problem` looks
-  first.
+- libpam falls back to the service `other` for one that is missing or incomplete, so `service_problem` looks first.
 """
 
 from __future__ import annotations
@@ -18,9 +16,9 @@ import ctypes
 import ctypes.util
 import pwd
 import re
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 import pamela
 
@@ -40,13 +38,13 @@ _BROKEN = {
 }
 _NEW_AUTHTOK_REQD, _ACCT_EXPIRED, _AUTHTOK_EXPIRED = 12, 13, 27
 
-_LIBPAM = ctypes.CDLL(ctypes.util.find_library("pam"))
-_set_item = _LIBPAM["pam_set_item"]  # by [] it is a function of our own: pamela's has other argument types
+# PyDLL: it returns at once, so letting go of the interpreter's lock and waiting for it again would only cost time.
+_set_item = ctypes.PyDLL(ctypes.util.find_library("pam"))["pam_set_item"]
 _set_item.argtypes = [pamela.PamHandle, ctypes.c_int, ctypes.c_void_p]
 _set_item.restype = ctypes.c_int
 
 
-# What libpam calls after a failure in place of sleeping: (result, microseconds, data).
+# What libpam calls after a failure instead of sleeping: (result, microseconds, data).
 _do_not_sleep = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)(lambda *_: None)
 
 
@@ -60,18 +58,23 @@ class Outcome(Enum):
     NOT_PERMITTED = "not permitted"
     BROKEN = "broken"
 
-    @property
-    def password_was_right(self) -> bool:
-        """Whether the one who asked has shown that they know the password."""
-        return self not in {Outcome.WRONG, Outcome.BROKEN}
+
+# By what pam_acct_mgmt(3) returns: the password was right by then.
+_ACCOUNT_OUTCOMES = {
+    pamela.PAM_SUCCESS: Outcome.RIGHT,
+    **dict.fromkeys(_BROKEN, Outcome.BROKEN),
+    _ACCT_EXPIRED: Outcome.ACCOUNT_EXPIRED,
+    _NEW_AUTHTOK_REQD: Outcome.PASSWORD_EXPIRED,
+    _AUTHTOK_EXPIRED: Outcome.PASSWORD_EXPIRED,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What came of a check, and why in PAM's words (for the log)."""
+class Verdict(NamedTuple):
+    """What came of a check, why in PAM's words (for the log), and the account's own name if there is an account."""
 
     outcome: Outcome
     reason: str = ""
+    account: str | None = None
 
 
 def service_problem(service: str) -> str | None:
@@ -105,9 +108,9 @@ def service_problem(service: str) -> str | None:
 def account_name(name: str) -> str | None:
     """Find the account that a typed name stands for.
 
-    Name services take many spellings of one account (`Alice`, `LAB\\alice`). The way there and back through the uid
-    gives the one that counts. A name that is not known as typed is tried in small letters: telephones begin words
-    with a capital.
+    Name services accept many spellings of one account (`Alice`, `LAB\\alice`). The lookup of its uid, and of the
+    name of that uid, gives the one that counts. A name that is unknown as typed is tried in lower case, because
+    telephones capitalise the first letter.
 
     Args:
         name: as typed.
@@ -129,51 +132,49 @@ def account_name(name: str) -> str | None:
 def check_password(
     service: str, name: str, passwords: tuple[str, ...], address: str, encoding: str = "utf8"
 ) -> Verdict:
-    """Check a password and the account.
+    """Check a password and the account. PAM's errors become part of the verdict.
 
     Args:
         service: the PAM service.
-        name: the account.
+        name: the user id as typed.
         passwords: the answers to the prompts in their order: the password, then a one-time password if there is one.
             No NUL in any of them (C ends a string there).
         address: where the attempt comes from; modules see it as PAM_RHOST.
         encoding: of name and passwords.
 
     Returns:
-        The verdict. This function raises nothing of PAM's.
+        The verdict.
+
+    Raises:
+        OSError: the name service fails.
     """
+    account = account_name(name)
+    outcome, reason = _check(service, account or name, passwords, address, encoding)
+    if not account and outcome not in {Outcome.WRONG, Outcome.BROKEN}:
+        outcome, reason = Outcome.WRONG, "PAM takes the password, but there is no such account on this machine"
+    return Verdict(outcome, reason, account)
+
+
+def _check(service: str, name: str, passwords: tuple[str, ...], address: str, encoding: str) -> tuple[Outcome, str]:
     try:
         conversation = pamela.new_simple_password_conv(passwords, encoding)
         handle = pamela.pam_start(service, name, conv_func=conversation, encoding=encoding)
     except pamela.PAMError as error:
-        return Verdict(Outcome.BROKEN, str(error))
+        return Outcome.BROKEN, str(error)
     except UnicodeEncodeError as error:
-        return Verdict(Outcome.WRONG, f"not {error.encoding}")
+        return Outcome.WRONG, f"not {error.encoding}"
     result = pamela.PAM_SUCCESS
     try:
-        _set_item(handle, _FAIL_DELAY, ctypes.cast(_do_not_sleep, ctypes.c_void_p))
+        _set_item(handle, _FAIL_DELAY, _do_not_sleep)
         if address:
-            handle.set_item(pamela.PAM_RHOST, address)
+            _set_item(handle, pamela.PAM_RHOST, address.encode())
         result = pamela.PAM_AUTHENTICATE(handle, _DISALLOW_NULL_AUTHTOK)
-        if result != pamela.PAM_SUCCESS:
-            return Verdict(Outcome.BROKEN if result in _BROKEN else Outcome.WRONG, _words(result))
-        result = pamela.PAM_ACCT_MGMT(handle, _DISALLOW_NULL_AUTHTOK)
-        return Verdict(_account_outcome(result), "" if result == pamela.PAM_SUCCESS else _words(result))
+        if result == pamela.PAM_SUCCESS:
+            result = pamela.PAM_ACCT_MGMT(handle, _DISALLOW_NULL_AUTHTOK)
+            outcome = _ACCOUNT_OUTCOMES.get(result, Outcome.NOT_PERMITTED)
+        else:
+            outcome = Outcome.BROKEN if result in _BROKEN else Outcome.WRONG
+        reason = f"PAM error {result}: {pamela.PAMError(errno=result).message}" if result else ""
+        return outcome, reason
     finally:
         pamela.PAM_END(handle, result)
-
-
-def _account_outcome(result: int) -> Outcome:
-    if result == pamela.PAM_SUCCESS:
-        return Outcome.RIGHT
-    if result in _BROKEN:
-        return Outcome.BROKEN
-    if result == _ACCT_EXPIRED:
-        return Outcome.ACCOUNT_EXPIRED
-    if result in {_NEW_AUTHTOK_REQD, _AUTHTOK_EXPIRED}:
-        return Outcome.PASSWORD_EXPIRED
-    return Outcome.NOT_PERMITTED
-
-
-def _words(result: int) -> str:
-    return f"PAM error {result}: {pamela.PAMError(errno=result).message}"
