@@ -89,9 +89,11 @@ def test_guessing_over_the_limit_goes_on_at_its_pace_and_no_quicker(throttle: Th
 def test_the_first_over_the_limit_always_has_its_place(now: float, pace: float) -> None:
     clock = Clock()
     clock.now = now
-    limit = Limit(1, 300.0, 10, clock, pace=pace, longest=pace, lead=pace)
+    limit = Limit(1, pace, pace, 300.0, 10, clock)
     limit.failed("alice")
+    assert not limit.is_full("alice")
     assert limit.take_place("alice") == pytest.approx(pace)
+    assert limit.is_full("alice")
 
 
 def test_until_the_window_is_over_everything_is_slow(throttle: Throttle, clock: Clock) -> None:
@@ -159,7 +161,7 @@ def test_thirty_people_behind_one_address_use_up_their_own_limits_before_the_add
     assert throttle.decide(guesser(throttle, "g0")).wait == 0
     fail(throttle, 10, "u29")
     waits = [throttle.decide(guesser(throttle, f"g{number}", 2 + number)).wait for number in range(1, 4)]
-    assert waits == pytest.approx([0, 0.2, 0.4])
+    assert waits == pytest.approx([0.2, 0.4, 0.6])
 
 
 def test_an_address_over_its_limit_queues_and_says_when_the_queue_is_too_long(throttle: Throttle, clock: Clock) -> None:
@@ -189,7 +191,7 @@ def test_guessing_one_user_id_from_many_addresses_is_slowed_and_locks_nobody_out
     for number in range(200):
         fail(throttle, 1, address=f"198.51.100.{number}")
     waits = [throttle.decide(Attempt("alice", f"203.0.113.{number}")).wait for number in range(3)]
-    assert waits == pytest.approx([0, 1, 2])
+    assert waits == pytest.approx([1, 2, 3])
     assert throttle.decide(Attempt("alice", "203.0.113.9", "her browser")).wait == 0
     assert throttle.decide(Attempt("bob", "203.0.113.9")).wait == 0
 
@@ -261,14 +263,14 @@ def test_an_answer_is_never_early_and_at_most_one_step_late(due: float, now: flo
 
 class TestTables:
     def test_who_failed_longest_ago_is_forgotten_when_there_are_too_many(self, clock: Clock) -> None:
-        limit = Limit(3, 60.0, 3, clock)
+        limit = Limit(3, 1.0, 5.0, 60.0, 3, clock)
         for key in ("a", "b", "c", "a", "d"):
             limit.failed(key)
         assert [limit.count(key) for key in "abcd"] == [2, 0, 1, 1]
 
     @pytest.mark.parametrize(("later", "kept"), [(59.9, 2), (60.0, 1), (61.0, 1), (600.0, 1)])
     def test_what_counts_no_more_is_forgotten(self, clock: Clock, later: float, kept: int) -> None:
-        limit = Limit(3, 60.0, 10, clock)
+        limit = Limit(3, 1.0, 5.0, 60.0, 10, clock)
         for key in ("a", "a"):
             limit.failed(key)
         clock.now += later
@@ -277,7 +279,7 @@ class TestTables:
         assert len(limit) == kept
 
     def test_failures_are_counted_up_to_the_limit_until_they_are_over(self, clock: Clock) -> None:
-        limit = Limit(3, 60.0, 10, clock)
+        limit = Limit(3, 1.0, 5.0, 60.0, 10, clock)
         for number in range(5):
             assert limit.over("a") == (number >= 3)
             clock.now += 1
@@ -288,23 +290,18 @@ class TestTables:
         clock.now += 1
         assert not limit.over("a"), "the third last is over then"
 
-    def test_how_long_ago_the_last_failure_was_is_known(self, clock: Clock) -> None:
-        clock.now = 3
-        limit = Limit(3, 60.0, 10, clock)
-        assert limit.since_last("a") == math.inf
+    def test_a_queue_keeps_its_pace_and_tells_when_it_has_a_place_again(self, clock: Clock) -> None:
+        limit = Limit(1, 2.0, 5.0, 60.0, 3, clock)
+        assert (limit.wait("a"), limit.is_full("a")) == (0, False)
         limit.failed("a")
-        clock.now = 10
-        assert limit.since_last("a") == 7
-
-    def test_a_queue_tells_when_it_has_a_place_again(self, clock: Clock) -> None:
-        limit = Limit(1, 60.0, 3, clock, pace=2.0, longest=5.0)
-        assert limit.retry_after("a") == 0
-        limit.failed("a")
-        assert [limit.take_place("a") for _ in range(4)] == [0, 2, 4, None]
-        assert limit.retry_after("a") == 1
+        assert [limit.take_place("a") for _ in range(2)] == [2, 4]
+        assert (limit.wait("a"), limit.is_full("a")) == (6, True)
         clock.now += 1
-        assert limit.retry_after("a") == 0
+        assert (limit.wait("a"), limit.is_full("a")) == (5, False)
         assert limit.take_place("a") == 5
+        clock.now += 30
+        assert limit.take_place("a") == 0, "nobody has come meanwhile"
+        assert limit.wait("a") == 2
 
 
 names = st.text(min_size=1, max_size=20)
@@ -339,7 +336,7 @@ class ManyNames(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.size = 8
-        self.limit = Limit(3, 60.0, self.size, self.clock, pace=1.0, longest=5.0)
+        self.limit = Limit(3, 1.0, 5.0, 60.0, self.size, self.clock)
         self.true: dict[str, list[float]] = {}
 
     @rule(name=names)
@@ -349,9 +346,8 @@ class ManyNames(RuleBasedStateMachine):
 
     @rule(name=names)
     def a_name_queues(self, name: str) -> None:
-        if self.limit.over(name):
-            wait = self.limit.take_place(name)
-            assert wait is None or 0 <= wait <= 5.0
+        if self.limit.over(name) and not self.limit.is_full(name):
+            assert 0 <= self.limit.take_place(name) <= 5.0 + 1e-6  # floats: the clock has been added to
 
     @rule(name=names)
     def a_name_succeeds(self, name: str) -> None:
@@ -371,7 +367,7 @@ class ManyNames(RuleBasedStateMachine):
         for name, at in self.true.items():
             counted = sum(time > self.clock.now - 60.0 for time in at)
             assert self.limit.count(name) <= min(3, counted)
-            assert 0 <= self.limit.retry_after(name) <= 1.0 + 1e-6  # floats: the clock has been added to
+            assert 0 <= self.limit.wait(name) <= 5.0 + 1.0 + 1e-6
 
 
 TestManyNames = ManyNames.TestCase

@@ -106,17 +106,13 @@ class Attempts:
         while self._checks:
             await asyncio.wait(self._checks)
 
-    async def run(self, attempt: Attempt, name: str, passwords: tuple[str, ...], address: str) -> Result:
-        """Run an attempt and return when its answer is due.
+    async def run(self, attempt: Attempt, passwords: tuple[str, ...], address: str) -> Result:
+        """Run an attempt and return its result when the answer is due.
 
         Args:
             attempt: what the limits see.
-            name: the user id as typed.
             passwords: the password, and a one-time password if there is one.
             address: the full address, for PAM.
-
-        Returns:
-            The result.
         """
         arrived = time.monotonic()
         with self._slots.arrival(attempt.address) as admitted:
@@ -125,22 +121,19 @@ class Attempts:
             decision = self._throttle.decide(attempt)
             due = arrived + decision.wait + self._throttle.delay(attempt)
             if decision.limit:
-                result = _limited(decision.limit, decision.retry_after - (due - arrived), name)
-            elif problem := _problem(name, passwords):
-                await asyncio.sleep(decision.wait)
-                self._throttle.failed(attempt)
-                result = Result("wrong", problem)
+                result = _limited(decision.limit, decision.retry_after - (due - arrived), attempt.userid)
             else:
                 await asyncio.sleep(decision.wait)
-                result = await self._checked(attempt, name, passwords, address, slow=decision.slow)
+                result = await self._checked(attempt, passwords, address, slow=decision.slow)
             now = time.monotonic()
             if result.outcome != "ok":
                 await asyncio.sleep(answer_at(due, now, self._step) - now)
             return replace(result, decided=now - arrived)
 
-    async def _checked(
-        self, attempt: Attempt, name: str, passwords: tuple[str, ...], address: str, *, slow: bool
-    ) -> Result:
+    async def _checked(self, attempt: Attempt, passwords: tuple[str, ...], address: str, *, slow: bool) -> Result:
+        if problem := _problem(attempt.userid, passwords):
+            self._throttle.failed(attempt)
+            return Result("wrong", problem)
         try:
             async with asyncio.timeout(self._deadline):
                 slot = await self._slots.take(attempt)
@@ -148,8 +141,8 @@ class Attempts:
             return replace(UNAVAILABLE, reason="no slot was free in time: every check of a password takes long")
         if not slow and self._throttle.used_up(attempt):  # while it waited
             slot.close()
-            return _limited("pair", self._throttle.retry_after(attempt), name)
-        check = asyncio.create_task(self._check_and_count(slot, attempt, name, passwords, address))
+            return _limited("pair", 1, attempt.userid)
+        check = asyncio.create_task(self._check_and_count(slot, attempt, passwords, address))
         self._checks.add(check)
         check.add_done_callback(self._checks.discard)
         await asyncio.wait({check}, timeout=self._deadline)
@@ -158,11 +151,11 @@ class Attempts:
         return check.result()
 
     async def _check_and_count(
-        self, slot: contextlib.ExitStack, attempt: Attempt, name: str, passwords: tuple[str, ...], address: str
+        self, slot: contextlib.ExitStack, attempt: Attempt, passwords: tuple[str, ...], address: str
     ) -> Result:
         with slot:
             try:
-                verdict = await self._check(name, passwords, address)
+                verdict = await self._check(attempt.userid, passwords, address)
             except Exception as error:
                 self._log.exception("The check of a password failed")
                 return replace(UNAVAILABLE, reason=f"{type(error).__name__}: {error}")
@@ -192,25 +185,16 @@ def _problem(name: str, passwords: tuple[str, ...]) -> str | None:
     return None
 
 
-def _limited(limit: str, seconds: float, name: str) -> Result:
+def _limited(limit: str, seconds: float, userid: str) -> Result:
     retry_after = max(1, math.ceil(seconds))
     whose = {
-        "pair": f" for {shown(name)} from this address",
+        "pair": f" for {shown(userid)} from this address",
         "address": " from this address",
-        "user": f" for {shown(name)}",
+        "user": f" for {shown(userid)}",
     }[limit]
-    message = f"Too many failed log-ins{whose}. Try again in {_in_words(retry_after)}."
+    wait = "a second" if retry_after == 1 else f"{retry_after} seconds"
+    message = f"Too many failed log-ins{whose}. Try again in {wait}."
     return Result("limited", f"over the limit of the {limit}", message=message, retry_after=retry_after)
-
-
-def _in_words(seconds: int) -> str:
-    """A time to wait, for a sentence: seconds below a minute, else minutes, rounded up."""
-    if seconds <= 1:
-        return "a second"
-    if seconds < 60:
-        return f"{seconds} seconds"
-    minutes = math.ceil(seconds / 60)
-    return "a minute" if minutes == 1 else f"{minutes} minutes"
 
 
 def shown(name: str) -> str:

@@ -37,7 +37,7 @@ from learning_lab.errors import Refused, SettingError
 from learning_lab.serving.hub_server import client_address
 
 from . import pam
-from .attempts import UNAVAILABLE, Attempts, Result, shown
+from .attempts import LONGEST_NAME, UNAVAILABLE, Attempts, Result, shown
 from .limits import Attempt, Limits, Throttle
 from .request_origin import known_browser, network, remember_browser
 from .slots import Slots
@@ -206,8 +206,8 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
             raise Refused(400, "Type your user id and your password.")
         passwords = (password, data["otp"]) if "otp" in data else (password,)
         address = client_address(handler)
-        attempt = Attempt(name[:256], network(address), known_browser(handler, name))
-        result = await self._attempts.run(attempt, name, passwords, address)
+        attempt = Attempt(name[: LONGEST_NAME + 1], network(address), known_browser(handler, name))
+        result = await self._attempts.run(attempt, passwords, address)
         if result.outcome == "ok":
             # Counted when JupyterHub has let the account in, too: `run_post_auth_hook`.
             return {"name": result.account, "address": address, "decided": result.decided}

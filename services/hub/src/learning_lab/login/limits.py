@@ -27,8 +27,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Literal
 
 Clock = Callable[[], float]
@@ -37,35 +37,20 @@ Name = Literal["pair", "address", "user"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The numbers. Times are in seconds.
+    """The numbers: failures, and seconds."""
 
-    Attributes:
-        window: how long a failure counts.
-        pair: failures of one user id from one address.
-        pair_pace: between two attempts of a pair over its limit; the first of them waits as long.
-        first: failures of a pair before it queues for its address.
-        address: failures from one address.
-        address_pace: between two attempts from an address over its limit.
-        user: failures of one user id from all addresses.
-        user_pace: between two attempts for a user id over its limit.
-        longest_wait: how long an attempt may queue for an address or a user id; if the queue is longer, 429.
-        delay: when a wrong password is answered, counted from its arrival; it rises with the failures.
-        longest_delay: where it stops rising.
-        remembered: the size of each table.
-    """
-
-    window: float = 300.0
+    window: float = 300.0  # for which a failure counts
     pair: int = 10
     pair_pace: float = 10.0
-    first: int = 3
+    first: int = 3  # failures of a pair before it queues for its address
     address: int = 300
     address_pace: float = 0.2
     user: int = 100
     user_pace: float = 1.0
-    longest_wait: float = 20.0
-    delay: float = 1.0
+    longest_wait: float = 20.0  # in the queue of an address or a user id; if the queue is longer, 429
+    delay: float = 1.0  # from the arrival of a wrong password to its answer; it rises with the failures
     longest_delay: float = 4.0
-    remembered: int = 10_000
+    remembered: int = 10_000  # keys of each table
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +92,8 @@ class Decision:
 
 @dataclass(slots=True)
 class _Entry:
-    failed_at: array[float] = field(default_factory=lambda: array("d"))
-    next_place: float | None = None
+    failed_at: array[float]
+    next_place: float = 0.0
 
 
 class Limit:
@@ -116,27 +101,16 @@ class Limit:
 
     Args:
         failures: how many are too many.
+        pace: seconds between two attempts over the limit, and between the last failure and the first of them.
+        longest: seconds that one may wait.
         window: seconds for which a failure counts.
         size: how many keys are kept.
         clock: tells the time in seconds; it never goes backwards.
-        pace: seconds between two attempts over the limit.
-        longest: seconds that one may wait in the queue.
-        lead: seconds that the first one waits.
     """
 
-    def __init__(
-        self,
-        failures: int,
-        window: float,
-        size: int,
-        clock: Clock,
-        *,
-        pace: float = 0.0,
-        longest: float = 0.0,
-        lead: float = 0.0,
-    ) -> None:
-        self._failures, self._window, self._size, self._clock = failures, window, size, clock
-        self._pace, self._longest, self._lead = pace, longest, lead
+    def __init__(self, failures: int, pace: float, longest: float, window: float, size: int, clock: Clock) -> None:
+        self._failures, self._pace, self.longest = failures, pace, longest
+        self._window, self._size, self._clock = window, size, clock
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()  # by last failure
 
     def __len__(self) -> int:
@@ -145,9 +119,10 @@ class Limit:
     def failed(self, key: Hashable) -> None:
         """Count a failure."""
         now = self._clock()
-        times = self._entries.setdefault(key, _Entry()).failed_at
-        times.append(now)
-        del times[: -self._failures]
+        entry = self._entries.setdefault(key, _Entry(array("d")))
+        entry.failed_at.append(now)
+        del entry.failed_at[: -self._failures]
+        entry.next_place = max(entry.next_place, now + self._pace)
         self._entries.move_to_end(key)
         while len(self) > self._size or next(iter(self._entries.values())).failed_at[-1] <= now - self._window:
             self._entries.popitem(last=False)
@@ -161,27 +136,22 @@ class Limit:
         """Whether there were too many failures."""
         return self.count(key) >= self._failures
 
-    def since_last(self, key: Hashable) -> float:
-        """Seconds since the last failure."""
-        return self._clock() - self._entries[key].failed_at[-1] if key in self._entries else math.inf
+    def wait(self, key: Hashable) -> float:
+        """Seconds until the next place in the queue."""
+        entry = self._entries.get(key)
+        return max(0.0, entry.next_place - self._clock()) if entry else 0.0
 
-    def take_place(self, key: Hashable) -> float | None:
-        """Join the queue of a key that has failed.
+    def is_full(self, key: Hashable) -> bool:
+        """Whether the next place is too far away."""
+        entry = self._entries.get(key)
+        # Added, as the place was: a difference of floats is not the same.
+        return entry is not None and entry.next_place > self._clock() + self.longest
 
-        Returns:
-            Seconds to wait, or None when the queue is too long; then no place is taken.
-        """
-        now, entry = self._clock(), self._entries[key]
-        place = max(now, now + self._lead if entry.next_place is None else entry.next_place)
-        if place > now + self._longest:  # added as above: a difference of floats is not the same
-            return None
-        entry.next_place = place + self._pace
-        return place - now
-
-    def retry_after(self, key: Hashable) -> float:
-        """Seconds until the queue has a place; 0 when it has one now."""
-        next_place = self._entries[key].next_place if key in self._entries else None
-        return max(0.0, (next_place or 0.0) - self._longest - self._clock())
+    def take_place(self, key: Hashable) -> float:
+        """Take the next place in the queue of a key that has failed; returns the seconds to wait for it."""
+        entry, wait = self._entries[key], self.wait(key)
+        entry.next_place = max(entry.next_place, self._clock()) + self._pace
+        return wait
 
     def forget(self, key: Hashable) -> None:
         """Reset the count and the queue."""
@@ -202,47 +172,40 @@ class Throttle:
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self._limits = limits
         shared = (limits.window, limits.remembered, clock)
-        # The first one waits as long as the queue may be, so no more than one waits.
-        pair_pace = limits.pair_pace
-        self._pairs = Limit(limits.pair, *shared, pace=pair_pace, longest=pair_pace, lead=pair_pace)
-        self._addresses = Limit(limits.address, *shared, pace=limits.address_pace, longest=limits.longest_wait)
-        self._users = Limit(limits.user, *shared, pace=limits.user_pace, longest=limits.longest_wait)
-        self._accounts = Limit(limits.pair, *shared)  # by account and address, however the user id was typed
+        self._pairs = Limit(limits.pair, limits.pair_pace, limits.pair_pace, *shared)  # so no more than one waits
+        self._addresses = Limit(limits.address, limits.address_pace, limits.longest_wait, *shared)
+        self._users = Limit(limits.user, limits.user_pace, limits.longest_wait, *shared)
+        # By account and address. Half the pace: whoever waits in the pair's queue is let through here.
+        self._accounts = Limit(limits.pair, limits.pair_pace / 2, 0.0, *shared)
 
     def decide(self, attempt: Attempt) -> Decision:
         """Decide on an attempt that has arrived."""
-        slow, wait = self._pairs.over(attempt.pair), 0.0
-        for name, limit, key in self._applying(attempt):
-            if limit.over(key):
-                place = limit.take_place(key)
-                if place is None:
-                    return Decision(name, limit.retry_after(key) if name == "pair" else self._limits.longest_wait)
-                wait = max(wait, place)
-        return Decision(wait=wait, slow=slow)
-
-    def _applying(self, attempt: Attempt) -> Iterator[tuple[Name, Limit, Hashable]]:
-        yield "pair", self._pairs, attempt.pair
+        pair, user = attempt.pair, attempt.userid.lower()
+        applying: list[tuple[Name, Limit, Hashable]] = [("pair", self._pairs, pair)]
         if not attempt.browser:
-            if self._pairs.count(attempt.pair) >= self._limits.first:
-                yield "address", self._addresses, attempt.address
-            yield "user", self._users, attempt.userid.lower()
+            if self._pairs.count(pair) >= self._limits.first:
+                applying.append(("address", self._addresses, attempt.address))
+            applying.append(("user", self._users, user))
+        queues = [(name, limit, key) for name, limit, key in applying if limit.over(key)]
+        for name, limit, key in queues:
+            if limit.is_full(key):
+                # The pair's queue is one place, and it is known when that is free. In the others many wait for many.
+                return Decision(name, limit.wait(key) - limit.longest if name == "pair" else limit.longest)
+        return Decision(
+            wait=max((limit.take_place(key) for _, limit, key in queues), default=0.0), slow=self.used_up(attempt)
+        )
 
     def used_up(self, attempt: Attempt) -> bool:
         """Whether the pair has reached its limit by now."""
         return self._pairs.over(attempt.pair)
 
-    def retry_after(self, attempt: Attempt) -> float:
-        """Seconds until a pair over its limit should try again."""
-        return self._pairs.retry_after(attempt.pair)
-
     def exhausted(self, attempt: Attempt, account: str) -> bool:
         """Whether this account has used up its failures at this address under all its spellings.
 
-        One attempt is let through in every half of `Limits.pair_pace`, so whoever waits in the pair's queue has it.
+        One attempt is let through in every half of `Limits.pair_pace`.
         """
         key = (account, attempt.address)
-        paced = self._accounts.since_last(key) < self._limits.pair_pace / 2
-        return not attempt.browser and self._accounts.over(key) and paced
+        return not attempt.browser and self._accounts.over(key) and self._accounts.is_full(key)
 
     def failed(self, attempt: Attempt, account: str | None = None) -> None:
         """Count a wrong password.

@@ -27,15 +27,8 @@ SERVICE_DIRECTORIES = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 # security/_pam_types.h; pamela has no names for them.
 _FAIL_DELAY = 10
 _DISALLOW_NULL_AUTHTOK = 0x0001
-_BROKEN = {
-    1: "PAM_OPEN_ERR",
-    2: "PAM_SYMBOL_ERR",
-    3: "PAM_SERVICE_ERR",
-    4: "PAM_SYSTEM_ERR",
-    5: "PAM_BUF_ERR",
-    26: "PAM_ABORT",
-    28: "PAM_MODULE_UNKNOWN",
-}
+# PAM_OPEN_ERR, _SYMBOL_ERR, _SERVICE_ERR, _SYSTEM_ERR, _BUF_ERR, _ABORT, _MODULE_UNKNOWN
+_BROKEN = frozenset({1, 2, 3, 4, 5, 26, 28})
 _NEW_AUTHTOK_REQD, _ACCT_EXPIRED, _AUTHTOK_EXPIRED = 12, 13, 27
 
 # PyDLL: it returns at once, so letting go of the interpreter's lock and waiting for it again would only cost time.
@@ -59,7 +52,7 @@ class Outcome(Enum):
     BROKEN = "broken"
 
 
-# By what pam_acct_mgmt(3) returns: the password was right by then.
+# By what pam_acct_mgmt(3) returns; by then the password was right.
 _ACCOUNT_OUTCOMES = {
     pamela.PAM_SUCCESS: Outcome.RIGHT,
     **dict.fromkeys(_BROKEN, Outcome.BROKEN),
