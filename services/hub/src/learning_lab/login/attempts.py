@@ -18,61 +18,14 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from .limits import Attempt, Throttle, answer_at
-from .pam import Outcome, Verdict
+from .pam import Result, unavailable
 from .slots import Slots
 
 LONGEST_NAME = 256  # bytes; user principal names of Active Directory are the longest in use
 LONGEST_PASSWORD = 1_024  # bytes: hashing a long one costs the hub more than it costs the sender
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of an attempt.
-
-    Attributes:
-        outcome: for the metrics.
-        reason: for the log; never a password.
-        account: the account's own name, with "ok" only.
-        message: for the person; "" with "ok" and "wrong", where JupyterHub has its own words.
-        retry_after: seconds until another try makes sense; 0 when waiting does not help.
-        decided: seconds from the arrival until this was known; the answer may come later.
-    """
-
-    outcome: Literal["ok", "wrong", "limited", "refused", "error"]
-    reason: str = ""
-    account: str = ""
-    message: str = ""
-    retry_after: int = 0
-    decided: float = 0.0
-
-
-UNAVAILABLE = Result(
-    "error", message="Your password cannot be checked at the moment. Try again in a minute.", retry_after=60
-)
-_CROWDED = Result(
-    "limited",
-    "too many at once",
-    message="Too many people are logging in at the moment. Try again in 5 seconds.",
-    retry_after=5,
-)
-_RESULTS = {
-    Outcome.RIGHT: Result("ok"),
-    Outcome.WRONG: Result("wrong"),
-    Outcome.BROKEN: UNAVAILABLE,
-    Outcome.ACCOUNT_EXPIRED: Result(
-        "refused", message="Your account has expired. Ask the people who look after the accounts."
-    ),
-    Outcome.PASSWORD_EXPIRED: Result(
-        "refused", message="Your password has expired. Change it where you usually do, then log in here."
-    ),
-    Outcome.NOT_PERMITTED: Result(
-        "refused", message="Your account may not log in here. Ask the people who look after the accounts."
-    ),
-}
 
 
 class Attempts:
@@ -81,7 +34,7 @@ class Attempts:
     Args:
         throttle: the limits.
         slots: hands out slots.
-        check: (user id, passwords, address) to a verdict, computed in a thread.
+        check: (user id, passwords, address) to a result, computed in a thread.
         deadline: seconds to wait for a slot, and then for PAM.
         step: seconds; a late answer goes out after a whole number of them.
         log: for failures of ours.
@@ -91,7 +44,7 @@ class Attempts:
         self,
         throttle: Throttle,
         slots: Slots,
-        check: Callable[[str, tuple[str, ...], str], asyncio.Future[Verdict]],
+        check: Callable[[str, tuple[str, ...], str], asyncio.Future[Result]],
         *,
         deadline: float,
         step: float,
@@ -117,7 +70,8 @@ class Attempts:
         arrived = time.monotonic()
         with self._slots.arrival(attempt.address) as admitted:
             if not admitted:
-                return _CROWDED
+                message = "Too many people are logging in at the moment. Try again in 5 seconds."
+                return Result("limited", "too many at once", message, retry_after=5)
             decision = self._throttle.decide(attempt)
             due = arrived + decision.wait + self._throttle.delay(attempt)
             if decision.limit:
@@ -138,7 +92,7 @@ class Attempts:
             async with asyncio.timeout(self._deadline):
                 slot = await self._slots.take(attempt)
         except TimeoutError:
-            return replace(UNAVAILABLE, reason="no slot was free in time: every check of a password takes long")
+            return unavailable("no slot was free in time: every check of a password takes long")
         if not slow and self._throttle.used_up(attempt):  # while it waited
             slot.close()
             return _limited("pair", 1, attempt.userid)
@@ -147,7 +101,7 @@ class Attempts:
         check.add_done_callback(self._checks.discard)
         await asyncio.wait({check}, timeout=self._deadline)
         if not check.done():
-            return replace(UNAVAILABLE, reason=f"PAM did not answer in {self._deadline:g} seconds")
+            return unavailable(f"PAM did not answer in {self._deadline:g} seconds")
         return check.result()
 
     async def _check_and_count(
@@ -155,19 +109,17 @@ class Attempts:
     ) -> Result:
         with slot:
             try:
-                verdict = await self._check(attempt.userid, passwords, address)
+                result = await self._check(attempt.userid, passwords, address)
             except Exception as error:
                 self._log.exception("The check of a password failed")
-                return replace(UNAVAILABLE, reason=f"{type(error).__name__}: {error}")
-            if verdict.account and self._throttle.exhausted(attempt, verdict.account):
-                verdict = Verdict(Outcome.WRONG, "too many failures of this account under other spellings")
-            if verdict.outcome is Outcome.WRONG:
-                self._throttle.failed(attempt, verdict.account)
-            elif verdict.account and verdict.outcome is not Outcome.BROKEN:
-                self._throttle.succeeded(attempt, verdict.account)
-            result = _RESULTS[verdict.outcome]
-            account = verdict.account or "" if result.outcome == "ok" else ""
-            return replace(result, reason=verdict.reason or result.reason, account=account)
+                return unavailable(f"{type(error).__name__}: {error}")
+            if result.account and self._throttle.exhausted(attempt, result.account):
+                result = Result("wrong", "too many failures of this account under other spellings")
+            if result.outcome == "wrong":
+                self._throttle.failed(attempt, result.account)
+            elif result.account and result.outcome != "error":
+                self._throttle.succeeded(attempt, result.account)
+            return result
 
 
 def _problem(name: str, passwords: tuple[str, ...]) -> str | None:
@@ -194,7 +146,7 @@ def _limited(limit: str, seconds: float, userid: str) -> Result:
     }[limit]
     wait = "a second" if retry_after == 1 else f"{retry_after} seconds"
     message = f"Too many failed log-ins{whose}. Try again in {wait}."
-    return Result("limited", f"over the limit of the {limit}", message=message, retry_after=retry_after)
+    return Result("limited", f"over the limit of the {limit}", message, retry_after)
 
 
 def shown(name: str) -> str:

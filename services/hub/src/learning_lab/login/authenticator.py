@@ -23,7 +23,6 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 from jupyterhub.auth import PAMAuthenticator
@@ -37,7 +36,7 @@ from learning_lab.errors import Refused, SettingError
 from learning_lab.serving.hub_server import client_address
 
 from . import pam
-from .attempts import LONGEST_NAME, UNAVAILABLE, Attempts, Result, shown
+from .attempts import LONGEST_NAME, Attempts, shown
 from .limits import Attempt, Limits, Throttle
 from .request_origin import known_browser, network, remember_browser
 from .slots import Slots
@@ -295,18 +294,18 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
         try:
             return await self._lookups.call(start, self.lookup_deadline)
         except TimeoutError:
-            unanswered = replace(UNAVAILABLE, reason="the name service does not answer")
-        self._tell(unanswered, username, (authentication or {}).get("address", ""))
-        raise Refused(503, unanswered.message, unanswered.retry_after)
+            result = pam.unavailable("the name service does not answer")
+        self._tell(result, username, (authentication or {}).get("address", ""))
+        raise Refused(503, result.message, result.retry_after)
 
     def _permitted(self, permitted: object, username: str, authentication: dict[str, Any] | None) -> bool:
         # Only True is a yes: if a later JupyterHub answers with something else that is truthy, nobody comes in by it.
         if permitted is True:
             return True
-        self._tell(Result("refused", "not allowed"), username, (authentication or {}).get("address", ""))
+        self._tell(pam.Result("refused", "not allowed"), username, (authentication or {}).get("address", ""))
         raise Refused(403, _NOT_ALLOWED)
 
-    def _tell(self, result: Result, name: str, address: str) -> None:
+    def _tell(self, result: pam.Result, name: str, address: str) -> None:
         """Count an attempt that does not get in, and log it."""
         LOGINS.labels(result.outcome).inc()
         LOGIN_SECONDS.labels(result.outcome).observe(result.decided)

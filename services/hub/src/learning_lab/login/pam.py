@@ -16,9 +16,9 @@ import ctypes
 import ctypes.util
 import pwd
 import re
-from enum import Enum
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import pamela
 
@@ -41,33 +41,40 @@ _set_item.restype = ctypes.c_int
 _do_not_sleep = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)(lambda *_: None)
 
 
-class Outcome(Enum):
-    """What came of a check."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of an attempt to log in.
 
-    RIGHT = "right"
-    WRONG = "wrong"
-    ACCOUNT_EXPIRED = "account expired"
-    PASSWORD_EXPIRED = "password expired"  # noqa: S105
-    NOT_PERMITTED = "not permitted"
-    BROKEN = "broken"
+    Attributes:
+        outcome: for the metrics.
+        reason: for the log; never a password.
+        message: for the person; "" with "ok" and "wrong", where JupyterHub has its own words.
+        retry_after: seconds until another try makes sense; 0 when waiting does not help.
+        account: the account's own name, if there is an account.
+        decided: seconds from the arrival until this was known; the answer may come later.
+    """
+
+    outcome: Literal["ok", "wrong", "limited", "refused", "error"]
+    reason: str = ""
+    message: str = ""
+    retry_after: int = 0
+    account: str | None = None
+    decided: float = 0.0
+
+
+def unavailable(reason: str) -> Result:
+    """Nothing was learned about the password."""
+    return Result("error", reason, "Your password cannot be checked at the moment. Try again in a minute.", 60)
 
 
 # By what pam_acct_mgmt(3) returns; by then the password was right.
-_ACCOUNT_OUTCOMES = {
-    pamela.PAM_SUCCESS: Outcome.RIGHT,
-    **dict.fromkeys(_BROKEN, Outcome.BROKEN),
-    _ACCT_EXPIRED: Outcome.ACCOUNT_EXPIRED,
-    _NEW_AUTHTOK_REQD: Outcome.PASSWORD_EXPIRED,
-    _AUTHTOK_EXPIRED: Outcome.PASSWORD_EXPIRED,
+_PASSWORD_EXPIRED = "Your password has expired. Change it where you usually do, then log in here."  # noqa: S105
+_ACCOUNT_PROBLEMS = {
+    _ACCT_EXPIRED: "Your account has expired. Ask the people who look after the accounts.",
+    _NEW_AUTHTOK_REQD: _PASSWORD_EXPIRED,
+    _AUTHTOK_EXPIRED: _PASSWORD_EXPIRED,
 }
-
-
-class Verdict(NamedTuple):
-    """What came of a check, why in PAM's words (for the log), and the account's own name if there is an account."""
-
-    outcome: Outcome
-    reason: str = ""
-    account: str | None = None
+_NOT_PERMITTED = "Your account may not log in here. Ask the people who look after the accounts."
 
 
 def service_problem(service: str) -> str | None:
@@ -122,10 +129,8 @@ def account_name(name: str) -> str | None:
     return None
 
 
-def check_password(
-    service: str, name: str, passwords: tuple[str, ...], address: str, encoding: str = "utf8"
-) -> Verdict:
-    """Check a password and the account. PAM's errors become part of the verdict.
+def check_password(service: str, name: str, passwords: tuple[str, ...], address: str, encoding: str = "utf8") -> Result:
+    """Check a password and the account. PAM's errors become part of the result.
 
     Args:
         service: the PAM service.
@@ -135,39 +140,39 @@ def check_password(
         address: where the attempt comes from; modules see it as PAM_RHOST.
         encoding: of name and passwords.
 
-    Returns:
-        The verdict.
-
     Raises:
         OSError: the name service fails.
     """
     account = account_name(name)
-    outcome, reason = _check(service, account or name, passwords, address, encoding)
-    if not account and outcome not in {Outcome.WRONG, Outcome.BROKEN}:
-        outcome, reason = Outcome.WRONG, "PAM takes the password, but there is no such account on this machine"
-    return Verdict(outcome, reason, account)
+    result = _check(service, account or name, passwords, address, encoding)
+    if not account and result.outcome in {"ok", "refused"}:
+        return Result("wrong", "PAM takes the password, but there is no such account on this machine")
+    return replace(result, account=account)
 
 
-def _check(service: str, name: str, passwords: tuple[str, ...], address: str, encoding: str) -> tuple[Outcome, str]:
+def _check(service: str, name: str, passwords: tuple[str, ...], address: str, encoding: str) -> Result:
     try:
         conversation = pamela.new_simple_password_conv(passwords, encoding)
         handle = pamela.pam_start(service, name, conv_func=conversation, encoding=encoding)
     except pamela.PAMError as error:
-        return Outcome.BROKEN, str(error)
+        return unavailable(str(error))
     except UnicodeEncodeError as error:
-        return Outcome.WRONG, f"not {error.encoding}"
-    result = pamela.PAM_SUCCESS
+        return Result("wrong", f"not {error.encoding}")
+    code = pamela.PAM_SUCCESS
     try:
         _set_item(handle, _FAIL_DELAY, _do_not_sleep)
         if address:
             _set_item(handle, pamela.PAM_RHOST, address.encode())
-        result = pamela.PAM_AUTHENTICATE(handle, _DISALLOW_NULL_AUTHTOK)
-        if result == pamela.PAM_SUCCESS:
-            result = pamela.PAM_ACCT_MGMT(handle, _DISALLOW_NULL_AUTHTOK)
-            outcome = _ACCOUNT_OUTCOMES.get(result, Outcome.NOT_PERMITTED)
-        else:
-            outcome = Outcome.BROKEN if result in _BROKEN else Outcome.WRONG
-        reason = f"PAM error {result}: {pamela.PAMError(errno=result).message}" if result else ""
-        return outcome, reason
+        code = authenticated = pamela.PAM_AUTHENTICATE(handle, _DISALLOW_NULL_AUTHTOK)
+        if authenticated == pamela.PAM_SUCCESS:
+            code = pamela.PAM_ACCT_MGMT(handle, _DISALLOW_NULL_AUTHTOK)
+        if code == pamela.PAM_SUCCESS:
+            return Result("ok")
+        reason = f"PAM error {code}: {pamela.PAMError(errno=code).message}"
+        if code in _BROKEN:
+            return unavailable(reason)
+        if authenticated != pamela.PAM_SUCCESS:
+            return Result("wrong", reason)
+        return Result("refused", reason, _ACCOUNT_PROBLEMS.get(code, _NOT_PERMITTED))
     finally:
-        pamela.PAM_END(handle, result)
+        pamela.PAM_END(handle, code)
