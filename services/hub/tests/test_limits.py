@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from learning_lab.login.limits import Attempt, Decision, Failures, Limits, Pace, Throttle, Turn, answer_at
+from learning_lab.login.limits import Attempt, Decision, Limit, Limits, Throttle, answer_at
 
 LIMITS = Limits()
 
@@ -89,7 +89,11 @@ def test_guessing_over_the_limit_goes_on_at_its_pace_and_no_quicker(throttle: Th
 def test_the_first_over_the_limit_always_has_its_place(now: float, pace: float) -> None:
     clock = Clock()
     clock.now = now
-    assert Pace(pace, pace, 10, clock, lead=pace).take("alice") == pytest.approx(pace)
+    limit = Limit(1, pace, pace, 300.0, 10, clock)
+    limit.failed("alice")
+    assert not limit.is_full("alice")
+    assert limit.take_place("alice") == pytest.approx(pace)
+    assert limit.is_full("alice")
 
 
 def test_until_the_window_is_over_everything_is_slow(throttle: Throttle, clock: Clock) -> None:
@@ -104,7 +108,6 @@ def test_until_the_window_is_over_everything_is_slow(throttle: Throttle, clock: 
     assert [throttle.decide(guess).wait for _ in range(2)] == pytest.approx(
         [LIMITS.address_pace, 2 * LIMITS.address_pace]
     )
-    assert throttle.rank(Attempt("carol", "192.0.2.1")) == 2
     bobs = Attempt("bob", "203.0.113.9")
     assert [throttle.decide(bobs).wait for _ in range(2)] == pytest.approx([0, LIMITS.user_pace])
 
@@ -116,10 +119,15 @@ def test_after_the_window_nothing_is_slow(throttle: Throttle, clock: Clock, late
     assert throttle.decide(ALICE) == Decision()
 
 
-def test_a_slow_attempt_has_its_turn_though_the_limit_is_used_up(throttle: Throttle) -> None:
-    fail(throttle, 10)
-    assert throttle.turn(ALICE) is Turn.NEVER
-    assert throttle.turn(ALICE, slow=True) is Turn.GO
+def test_an_attempt_that_waited_for_others_of_its_pair_sees_that_they_have_used_up_the_limit(
+    throttle: Throttle,
+) -> None:
+    fail(throttle, 9)
+    assert throttle.decide(ALICE) == Decision()
+    assert not throttle.used_up(ALICE)
+    fail(throttle, 1)
+    assert throttle.used_up(ALICE)
+    assert not throttle.used_up(replace(ALICE, browser="b1"))
 
 
 def test_a_success_counts_from_nothing_again(throttle: Throttle) -> None:
@@ -153,7 +161,7 @@ def test_thirty_people_behind_one_address_use_up_their_own_limits_before_the_add
     assert throttle.decide(guesser(throttle, "g0")).wait == 0
     fail(throttle, 10, "u29")
     waits = [throttle.decide(guesser(throttle, f"g{number}", 2 + number)).wait for number in range(1, 4)]
-    assert waits == pytest.approx([0, 0.2, 0.4])
+    assert waits == pytest.approx([0.2, 0.4, 0.6])
 
 
 def test_an_address_over_its_limit_queues_and_says_when_the_queue_is_too_long(throttle: Throttle, clock: Clock) -> None:
@@ -183,7 +191,7 @@ def test_guessing_one_user_id_from_many_addresses_is_slowed_and_locks_nobody_out
     for number in range(200):
         fail(throttle, 1, address=f"198.51.100.{number}")
     waits = [throttle.decide(Attempt("alice", f"203.0.113.{number}")).wait for number in range(3)]
-    assert waits == pytest.approx([0, 1, 2])
+    assert waits == pytest.approx([1, 2, 3])
     assert throttle.decide(Attempt("alice", "203.0.113.9", "her browser")).wait == 0
     assert throttle.decide(Attempt("bob", "203.0.113.9")).wait == 0
 
@@ -206,43 +214,6 @@ def test_other_spellings_of_an_account_are_counted_with_it(throttle: Throttle, c
     assert throttle.exhausted(third, "alice")
     throttle.succeeded(Attempt(r"LAB\alice", "192.0.2.1"), "alice")
     assert not throttle.exhausted(third, "alice")
-
-
-def test_attempts_sent_at_the_same_time_do_not_get_past_the_limit(throttle: Throttle) -> None:
-    fail(throttle, 7)
-    assert [throttle.turn(ALICE) for _ in range(4)] == [Turn.GO, Turn.GO, Turn.GO, Turn.LATER]
-    throttle.failed(ALICE)
-    assert throttle.turn(ALICE) is Turn.LATER, "while one failure counts twice too"
-    throttle.finished(ALICE)
-    assert throttle.turn(ALICE) is Turn.LATER
-    for _ in range(2):
-        throttle.failed(ALICE)
-        throttle.finished(ALICE)
-    assert throttle.turn(ALICE) is Turn.NEVER
-    assert not throttle._running, "nothing is kept of who is not being checked"
-
-
-@pytest.mark.parametrize(
-    ("failures", "rank"),
-    [
-        pytest.param(0, 1, id="nobody has failed"),
-        pytest.param(2, 1, id="somebody has mistyped"),
-        pytest.param(3, 2, id="somebody guesses"),
-    ],
-)
-def test_who_fails_a_lot_is_checked_after_the_others(throttle: Throttle, failures: int, rank: int) -> None:
-    fail(throttle, failures)
-    assert throttle.rank(ALICE) == rank
-    assert throttle.rank(replace(ALICE, browser="b1")) == 0
-
-
-def test_at_an_address_over_its_limit_everybody_is_checked_after_the_others(throttle: Throttle) -> None:
-    for number in range(30):
-        assert throttle.rank(ALICE) == 1
-        fail(throttle, 10, f"u{number}")
-    assert throttle.rank(ALICE) == 2
-    assert throttle.rank(Attempt("alice", "192.0.2.2")) == 1
-    assert throttle.rank(replace(ALICE, browser="b1")) == 0
 
 
 def test_the_delay_of_a_wrong_answer_rises_and_stops_rising(throttle: Throttle) -> None:
@@ -291,54 +262,46 @@ def test_an_answer_is_never_early_and_at_most_one_step_late(due: float, now: flo
 
 
 class TestTables:
-    def test_failures_forget_who_failed_longest_ago_when_there_are_too_many(self, clock: Clock) -> None:
-        failures = Failures(3, 60.0, 3, clock)
+    def test_who_failed_longest_ago_is_forgotten_when_there_are_too_many(self, clock: Clock) -> None:
+        limit = Limit(3, 1.0, 5.0, 60.0, 3, clock)
         for key in ("a", "b", "c", "a", "d"):
-            failures.add(key)
-        assert [failures.count(key) for key in "abcd"] == [2, 0, 1, 1]
+            limit.failed(key)
+        assert [limit.count(key) for key in "abcd"] == [2, 0, 1, 1]
 
     @pytest.mark.parametrize(("later", "kept"), [(59.9, 2), (60.0, 1), (61.0, 1), (600.0, 1)])
-    def test_failures_forget_what_counts_no_more(self, clock: Clock, later: float, kept: int) -> None:
-        failures = Failures(3, 60.0, 10, clock)
+    def test_what_counts_no_more_is_forgotten(self, clock: Clock, later: float, kept: int) -> None:
+        limit = Limit(3, 1.0, 5.0, 60.0, 10, clock)
         for key in ("a", "a"):
-            failures.add(key)
+            limit.failed(key)
         clock.now += later
-        assert failures.count("a") == (2 if later < 60 else 0)
-        failures.add("b")
-        assert len(failures) == kept
+        assert limit.count("a") == (2 if later < 60 else 0)
+        limit.failed("b")
+        assert len(limit) == kept
 
-    def test_failures_count_no_further_than_the_limit_and_tell_when_one_is_over(self, clock: Clock) -> None:
-        failures = Failures(3, 60.0, 10, clock)
+    def test_failures_are_counted_up_to_the_limit_until_they_are_over(self, clock: Clock) -> None:
+        limit = Limit(3, 1.0, 5.0, 60.0, 10, clock)
         for number in range(5):
-            assert failures.retry_after("a") == (0 if number < 3 else 60 - 2)
+            assert limit.over("a") == (number >= 3)
             clock.now += 1
-            failures.add("a")
-        assert failures.count("a") == 3
-        assert failures.retry_after("a") == 58, "the third last is over then"
-
-    def test_failures_know_how_long_ago_the_last_one_was(self, clock: Clock) -> None:
-        clock.now = 3
-        failures = Failures(3, 60.0, 10, clock)
-        assert failures.since_last("a") == math.inf
-        failures.add("a")
-        clock.now = 10
-        assert failures.since_last("a") == 7
-
-    def test_a_pace_forgets_who_came_longest_ago_when_there_are_too_many(self, clock: Clock) -> None:
-        pace = Pace(1.0, 5.0, 3, clock)
-        for key in ("a", "b", "c", "a", "d"):
-            pace.take(key)
-        assert len(pace) == 3
-        assert [pace.take(key) for key in "acdb"] == [2, 1, 1, 0]
-
-    def test_a_pace_tells_when_there_is_a_place_again(self, clock: Clock) -> None:
-        pace = Pace(2.0, 5.0, 3, clock)
-        assert pace.retry_after("a") == 0
-        assert [pace.take("a") for _ in range(4)] == [0, 2, 4, None]
-        assert pace.retry_after("a") == 1
+            limit.failed("a")
+        assert limit.count("a") == 3
+        clock.now += 57
+        assert limit.over("a")
         clock.now += 1
-        assert pace.retry_after("a") == 0
-        assert pace.take("a") == 5
+        assert not limit.over("a"), "the third last is over then"
+
+    def test_a_queue_keeps_its_pace_and_tells_when_it_has_a_place_again(self, clock: Clock) -> None:
+        limit = Limit(1, 2.0, 5.0, 60.0, 3, clock)
+        assert (limit.wait("a"), limit.is_full("a")) == (0, False)
+        limit.failed("a")
+        assert [limit.take_place("a") for _ in range(2)] == [2, 4]
+        assert (limit.wait("a"), limit.is_full("a")) == (6, True)
+        clock.now += 1
+        assert (limit.wait("a"), limit.is_full("a")) == (5, False)
+        assert limit.take_place("a") == 5
+        clock.now += 30
+        assert limit.take_place("a") == 0, "nobody has come meanwhile"
+        assert limit.wait("a") == 2
 
 
 names = st.text(min_size=1, max_size=20)
@@ -361,7 +324,7 @@ def test_what_a_stranger_sees_does_not_depend_on_which_accounts_exist(
         clock.now += 7 if later else 0
         assert here.decide(attempt) == there.decide(attempt)
         assert here.delay(attempt) == there.delay(attempt)
-        assert here.rank(attempt) == there.rank(attempt)
+        assert here.used_up(attempt) == there.used_up(attempt)
         here.failed(attempt, userid.lower())
         there.failed(attempt)
 
@@ -373,23 +336,22 @@ class ManyNames(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.size = 8
-        self.failures = Failures(3, 60.0, self.size, self.clock)
-        self.pace = Pace(1.0, 5.0, self.size, self.clock)
+        self.limit = Limit(3, 1.0, 5.0, 60.0, self.size, self.clock)
         self.true: dict[str, list[float]] = {}
 
     @rule(name=names)
     def a_name_fails(self, name: str) -> None:
-        self.failures.add(name)
+        self.limit.failed(name)
         self.true.setdefault(name, []).append(self.clock.now)
 
     @rule(name=names)
     def a_name_queues(self, name: str) -> None:
-        wait = self.pace.take(name)
-        assert wait is None or 0 <= wait <= 5.0
+        if self.limit.over(name) and not self.limit.is_full(name):
+            assert 0 <= self.limit.take_place(name) <= 5.0 + 1e-6  # floats: the clock has been added to
 
     @rule(name=names)
     def a_name_succeeds(self, name: str) -> None:
-        self.failures.forget(name)
+        self.limit.forget(name)
         self.true.pop(name, None)
 
     @rule(seconds=st.floats(0, 40))
@@ -398,15 +360,14 @@ class ManyNames(RuleBasedStateMachine):
 
     @invariant()
     def the_tables_stay_within_their_size(self) -> None:
-        assert len(self.failures) <= self.size
-        assert len(self.pace) <= self.size
+        assert len(self.limit) <= self.size
 
     @invariant()
     def nobody_is_counted_for_more_than_they_failed(self) -> None:
         for name, at in self.true.items():
             counted = sum(time > self.clock.now - 60.0 for time in at)
-            assert self.failures.count(name) <= min(3, counted)
-            assert 0 <= self.failures.retry_after(name) <= 60.0 + 1e-6  # floats: the clock has been added to
+            assert self.limit.count(name) <= min(3, counted)
+            assert 0 <= self.limit.wait(name) <= 5.0 + 1.0 + 1e-6
 
 
 TestManyNames = ManyNames.TestCase

@@ -1,25 +1,24 @@
 """Log-ins with real PAM accounts that stay quick while somebody guesses passwords.
 
-JupyterHub's PAMAuthenticator hands every log-in to four threads in their order, and PAM sleeps there after each wrong
-password. This one keeps JupyterHub's extension points and settings; `authenticate` goes through `attempts`, and what
-JupyterHub asks of the name service afterwards goes to threads with a deadline.
+JupyterHub's PAMAuthenticator hands every log-in to four threads in order of arrival, and PAM sleeps there after each
+wrong password. This one keeps JupyterHub's extension points and settings, but `authenticate` goes through `Attempts`,
+and what JupyterHub asks the name service afterwards runs in threads with a deadline.
 
 Rules kept here:
-- nobody learns whether an account exists: the same words, the same status, the same schedule. What is said about an
-  account (expired, may not come in) is said only after the right password;
-- nothing asks PAM or the name service on the event loop, and each answer has a deadline;
-- the hub's name of a person is the account's own, however it was typed;
+- nobody learns whether an account exists: the words, the status and the timing are the same. What is wrong with an
+  account (expired, not allowed) is said only after the right password;
+- nothing asks PAM or the name service on the event loop, and every answer has a deadline;
+- the hub's name for a person is the account's own, however it was typed;
 - log lines name the user id (shortened), the address and the reason; never a password.
 
 JupyterHub's own log-in page shows the text of an HTTPError that `authenticate` raises, with its status and its
-`headers` (`LoginHandler.render_template`, `BaseHandler.write_error`), so this needs no handler of its own.
+`headers` (`LoginHandler.render_template`, `BaseHandler.write_error`), so no handler is needed here.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import math
 import os
 import sys
 import time
@@ -37,12 +36,12 @@ from learning_lab.errors import Refused, SettingError
 from learning_lab.serving.hub_server import client_address
 
 from . import pam
-from .flow import CANNOT_CHECK, Attempts, Result, shown
+from .attempts import LONGEST_NAME, Attempts, shown
 from .limits import Attempt, Limits, Throttle
 from .request_origin import known_browser, network, remember_browser
-from .slots import Turns
+from .slots import Slots
 
-LOGINS = Counter("learning_lab_logins", "Log-ins by what came of them", ["outcome"])
+LOGINS = Counter("learning_lab_logins", "Log-ins by outcome", ["outcome"])
 LOGIN_SECONDS = Histogram(
     "learning_lab_login_seconds",
     "Seconds from a log-in's arrival until it was decided; a wrong password is answered later",
@@ -60,7 +59,7 @@ _NOT_ALLOWED = "Your account may not use this lab. Ask the people who run it."
 class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
     """PAM with limits.
 
-    Who may come in is decided on purpose, as with every JupyterHub authenticator: `allow_all`, `allowed_users` or
+    As with every JupyterHub authenticator, who may come in is an explicit decision: `allow_all`, `allowed_users` or
     `allowed_groups` (Linux groups). Nobody may until one of them is set.
 
     *Notes*: counts live in this process; they are lost when the hub restarts.
@@ -69,22 +68,22 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
     service = Unicode(
         "learning-lab",
         help="""The PAM service: the file in /etc/pam.d (or /usr/lib/pam.d) that says how passwords are checked. It
-        must be there, because PAM silently uses the service `other` in place of a missing one.""",
+        must exist, because PAM silently uses the service `other` for a missing one.""",
     ).tag(config=True)
 
     pair_failures = Int(
         10,
         min=1,
-        help="""Wrong passwords for one user id from one address inside `failure_window`. Then its log-ins from there
-        are checked `pair_pace` seconds apart: one waits, others are answered 429 with Retry-After. A successful log-in
-        resets the count.""",
+        help="""Wrong passwords for one user id from one address within `failure_window`. After that, its log-ins from
+        there are checked `pair_pace` seconds apart: one waits, others are answered 429 with Retry-After. A successful
+        log-in resets the count.""",
     ).tag(config=True)
 
     pair_pace = Float(
         10.0,
         min=0.1,
         help="""Seconds between two log-ins of a user id from an address where it is over its limit. A right password
-        is that slow there, and not refused; it limits guessing.""",
+        is that slow there, but not refused; guessing is no faster.""",
     ).tag(config=True)
 
     failure_window = Float(300.0, min=1.0, help="Seconds for which a wrong password counts.").tag(config=True)
@@ -92,10 +91,11 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
     address_failures = Int(
         300,
         min=1,
-        help="""Wrong passwords from one address, for all user ids together, inside `failure_window`. Then its log-ins
-        queue, `address_pace` seconds apart, but for those of user ids that have failed there less than three times: a
-        person who comes first does not queue behind somebody who guesses. The default lets thirty people behind one
-        address (a class) use up their own limits first. Browsers that a person has logged in with do not queue.""",
+        help="""Wrong passwords from one address, for all user ids together, within `failure_window`. After that, its
+        log-ins queue, `address_pace` seconds apart, except those of user ids that have failed there fewer than three
+        times: a person who comes first does not queue behind somebody who guesses. The default lets thirty people
+        behind one address (a class) use up their own limits first. Browsers that a person has logged in with before
+        do not queue.""",
     ).tag(config=True)
 
     address_pace = Float(0.2, min=0.0, help="Seconds between log-ins from an address over its limit.").tag(config=True)
@@ -103,8 +103,8 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
     user_failures = Int(
         100,
         min=1,
-        help="""Wrong passwords for one user id from all addresses together inside `failure_window`. Then its log-ins
-        queue, `user_pace` seconds apart, except from browsers in which this user id has logged in before.""",
+        help="""Wrong passwords for one user id from all addresses together within `failure_window`. After that, its
+        log-ins queue, `user_pace` seconds apart, except from browsers in which this user id has logged in before.""",
     ).tag(config=True)
 
     user_pace = Float(1.0, min=0.0, help="Seconds between two log-ins of a user id over its limit.").tag(config=True)
@@ -112,18 +112,21 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
     failure_delay = Float(
         1.0,
         min=0.0,
-        help="""Seconds after which a wrong password is answered, counted from when it came in. It rises to four times
-        as much with the failures. No thread waits meanwhile, and a right password is answered at once.""",
+        help="""Seconds from the arrival of a wrong password to its answer. It rises to four times as much with the
+        number of failures. No thread waits in the meantime, and a right password is answered at once.""",
     ).tag(config=True)
 
     executor_threads = Int(
         8,
-        help="""Checks of a password at the same time; those from one address use at most all but one. More than there
-        are processors is right: a check that waits for a directory service needs none.""",
+        help="""Passwords checked at the same time; at most all but one of them from one address. Browsers that a person
+        has logged in with before have as many again for themselves. More than there are processors is right: a check
+        that waits for a directory service needs none.""",
     ).tag(config=True)
 
     deadline = Float(
-        20.0, min=0.1, help="Seconds that a log-in may wait for a thread, and that PAM may then take. After it: 503."
+        20.0,
+        min=0.1,
+        help="Seconds that a log-in may wait for its turn, and that PAM may then take. After that: 503.",
     ).tag(config=True)
 
     lookup_deadline = Float(5.0, min=0.1, help="Seconds that the name service may take to answer.").tag(config=True)
@@ -131,7 +134,7 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
     attempts_at_once = Int(
         1_000,
         min=4,
-        help="""Log-ins under way at the same time, those that wait for their answer included; from one address a
+        help="""Log-ins under way at the same time, including those that wait for their answer; from one address a
         quarter of them. More are answered 429 at once.""",
     ).tag(config=True)
 
@@ -157,16 +160,14 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
         )
         self._attempts = Attempts(
             Throttle(limits, time.monotonic),
-            Turns(self.executor_threads, self.attempts_at_once, self.attempts_at_once // 4),
-            self.executor,
-            lambda name, passwords, address: pam.check_password(self.service, name, passwords, address, self.encoding),
+            Slots(self.executor_threads, self.attempts_at_once),
+            lambda *asked: in_thread(self.executor, pam.check_password, self.service, *asked, self.encoding),
             deadline=self.deadline,
             step=self.failure_delay,
             log=self.log,
         )
         self._lookups = Places(2 * self.executor_threads)
         self._name_service_hangs_until = 0.0
-        self._logged_in: dict[str, float] = {}  # accounts, and when they last did
 
     def _check_settings(self) -> None:
         problem = pam.service_problem(self.service)
@@ -204,8 +205,8 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
             raise Refused(400, "Type your user id and your password.")
         passwords = (password, data["otp"]) if "otp" in data else (password,)
         address = client_address(handler)
-        attempt = Attempt(name[:256], network(address), known_browser(handler, name))
-        result = await self._attempts.run(attempt, name, passwords, address)
+        attempt = Attempt(name[: LONGEST_NAME + 1], network(address), known_browser(handler, name))
+        result = await self._attempts.run(attempt, passwords, address)
         if result.outcome == "ok":
             # Counted when JupyterHub has let the account in, too: `run_post_auth_hook`.
             return {"name": result.account, "address": address, "decided": result.decided}
@@ -259,13 +260,12 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
     async def run_post_auth_hook(
         self, handler: web.RequestHandler | None, auth_model: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """Run the site's hook; then the log-in is done: count it, and remember the browser."""
+        """Run the site's hook; then the log-in is complete: count it, and remember the browser."""
         decided = auth_model.get("decided", 0.0)
         model: dict[str, Any] | None = await super().run_post_auth_hook(handler, auth_model)
         if model:
             LOGINS.labels("ok").inc()
             LOGIN_SECONDS.labels("ok").observe(decided)
-            self._logged_in[model["name"]] = time.monotonic()
             hub = getattr(handler, "hub", None)
             remember_browser(handler, model["name"], url_path_join(getattr(hub, "base_url", "/"), "login"))
         return model
@@ -273,12 +273,10 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
     async def system_user_exists(self, user: Any) -> bool:
         """Whether there is an account of exactly this name. JupyterHub asks when a user is new, and for all at start.
 
-        A name service that does not answer makes this True: the person has just logged in, or has been here before,
-        and a hub must be able to start without it. After that it is not asked for a minute; nor about an account that
-        has logged in a moment ago.
+        If the name service does not answer, this is True: the person has just logged in, or has been here before, and
+        a hub must be able to start without it. It is then not asked again for a minute.
         """
-        now = time.monotonic()
-        if now < self._name_service_hangs_until or now - self._logged_in.get(user.name, -math.inf) < 10:
+        if time.monotonic() < self._name_service_hangs_until:
             return True
         try:
             account = await self._lookups.call(
@@ -286,7 +284,7 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
             )
         except TimeoutError:
             self._name_service_hangs_until = time.monotonic() + 60
-            self.log.error("The name service does not answer; users are taken to exist for a minute")
+            self.log.error("The name service does not answer; for a minute, users are assumed to exist")
             return True
         return bool(account == user.name)
 
@@ -296,19 +294,19 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
         try:
             return await self._lookups.call(start, self.lookup_deadline)
         except TimeoutError:
-            result = Result("error", "the name service does not answer", message=CANNOT_CHECK, retry_after=60)
+            result = pam.unavailable("the name service does not answer")
         self._tell(result, username, (authentication or {}).get("address", ""))
         raise Refused(503, result.message, result.retry_after)
 
     def _permitted(self, permitted: object, username: str, authentication: dict[str, Any] | None) -> bool:
-        # Only True is a yes: whatever else a later JupyterHub answers with, nobody comes in by its being truthy.
+        # Only True is a yes: if a later JupyterHub answers with something else that is truthy, nobody comes in by it.
         if permitted is True:
             return True
-        self._tell(Result("refused", "not allowed"), username, (authentication or {}).get("address", ""))
+        self._tell(pam.Result("refused", "not allowed"), username, (authentication or {}).get("address", ""))
         raise Refused(403, _NOT_ALLOWED)
 
-    def _tell(self, result: Result, name: str, address: str) -> None:
-        """Count an attempt that does not get in, and write its line."""
+    def _tell(self, result: pam.Result, name: str, address: str) -> None:
+        """Count an attempt that does not get in, and log it."""
         LOGINS.labels(result.outcome).inc()
         LOGIN_SECONDS.labels(result.outcome).observe(result.decided)
         level = logging.ERROR if result.outcome == "error" else logging.WARNING

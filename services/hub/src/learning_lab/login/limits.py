@@ -1,83 +1,65 @@
-"""How many wrong passwords are too many, and what then. Pure: the clock comes from outside, nothing sleeps in here.
+"""How many wrong passwords are too many, and what happens then. Pure: the clock is passed in, and nothing sleeps.
 
-Three counts of failures over a sliding window, each for another guesser:
+Wrong passwords are counted over a sliding window by three keys, each against another way of guessing:
 
-- the **pair** of user id and address is the limit that a person meets. After `Limits.pair` failures its attempts are
-  checked one every `Limits.pair_pace` seconds: one waits, the others are refused with 429. So ten wrong passwords from
-  a shared address make a right one slow and never impossible, and guessing goes on at that pace. One address cannot
-  hold up a user id at another address;
-- the **address** counts all user ids. Over `Limits.address` its attempts are let through one after the other, with
-  `Limits.address_pace` seconds between them, but for the `Limits.first` first ones of each user id: whole companies are
-  one address behind a proxy that the lab has not been told of, and there a person who comes first must not queue
-  behind somebody who guesses. That costs little: the pair still limits what is tried with each account;
-- the **user id** counts all addresses. Over `Limits.user` its attempts queue in the same way, so guessing from many
-  addresses goes no faster than one attempt per `Limits.user_pace`.
+- the **pair** of user id and address is the limit that people meet. Over it, attempts are checked `Limits.pair_pace`
+  seconds apart: one waits, the others get 429. So ten wrong passwords from a shared address make a right one slow
+  there, never impossible, and change nothing at other addresses;
+- the **address** counts all user ids. Over its limit, attempts from there queue, `Limits.address_pace` seconds apart,
+  except those of pairs with fewer than `Limits.first` failures: a whole company may be one address, behind a proxy
+  that the lab has not been told about, and nobody there should queue behind somebody who guesses. That costs little,
+  because the pair still limits the guesses at each account;
+- the **user id** counts all addresses. Over its limit, attempts queue, `Limits.user_pace` seconds apart.
 
-A **known browser**, one in which this user id has logged in before (a signed cookie says so), has a count of its own
-and passes by the other three. So a stranger who fails on purpose, even one behind the same address, locks nobody out
-of a browser that they use.
+A **known browser** (a signed cookie says that this user id has logged in there before) has a count of its own in place
+of all three. So nobody can lock a person out of a browser that they use, not even from the same address.
 
 Rules kept here:
-- what a stranger can see depends only on what was typed, never on whether such an account exists: counts are by the
-  typed user id in lower case. Other spellings of one account (`LAB\\alice`) are counted by the account too
-  (`exhausted`), and that count only turns an answer into "wrong", never into 429; it too leaves one at a pace;
-- a success clears the pair's count, and an attempt that was refused without a check adds nothing to any count;
-- every table has a largest size and drops what failed longest ago: memory is bounded whatever is sent.
+- what a stranger sees depends on what was typed, never on whether there is such an account: the keys are made from the
+  typed user id in lower case. Other spellings of one account (`LAB\\alice`) are also counted by account (`exhausted`),
+  and that count only turns an answer into "wrong", never into 429;
+- a successful log-in resets the pair's count; an attempt that was refused without a check is not counted;
+- every table has a maximum size and drops the key that failed longest ago, so memory is bounded whatever is sent.
 """
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Literal
 
 Clock = Callable[[], float]
+Name = Literal["pair", "address", "user"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The numbers. Times are in seconds.
+    """The numbers: failures, and seconds."""
 
-    Attributes:
-        window: how long a failure counts.
-        pair: failures of one user id from one address.
-        pair_pace: between two attempts of a pair over its limit; the first of them waits as long.
-        first: failures of a pair before it queues for its address.
-        address: failures from one address.
-        address_pace: between two attempts from an address over its limit.
-        user: failures of one user id from all addresses.
-        user_pace: between two attempts for a user id over its limit.
-        longest_wait: how long an attempt may queue for its pace; where the queue is longer, 429.
-        delay: when a wrong password is answered, counted from when it came in; it rises with the failures.
-        longest_delay: where it stops rising.
-        remembered: the size of each table.
-    """
-
-    window: float = 300.0
+    window: float = 300.0  # for which a failure counts
     pair: int = 10
     pair_pace: float = 10.0
-    first: int = 3
+    first: int = 3  # failures of a pair before it queues for its address
     address: int = 300
     address_pace: float = 0.2
     user: int = 100
     user_pace: float = 1.0
-    longest_wait: float = 20.0
-    delay: float = 1.0
+    longest_wait: float = 20.0  # in the queue of an address or a user id; if the queue is longer, 429
+    delay: float = 1.0  # from the arrival of a wrong password to its answer; it rises with the failures
     longest_delay: float = 4.0
-    remembered: int = 10_000
+    remembered: int = 10_000  # keys of each table
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to log in, as seen from outside.
+    """One attempt to log in, as seen from outside.
 
     Attributes:
         userid: as typed.
-        address: the network that counts as one address (`client.network`).
+        address: the network that counts as one address (`request_origin.network`).
         browser: the mark of a known browser, "" for any other.
     """
 
@@ -87,215 +69,143 @@ class Attempt:
 
     @property
     def pair(self) -> tuple[str, ...]:
-        """What the pair's limit counts."""
+        """The key of the pair's limit."""
         return (self.browser,) if self.browser else (self.userid.lower(), self.address)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with an attempt that has come in.
+    """What to do with an attempt that has arrived.
 
     Attributes:
-        limit: which limit refuses it, None when none does.
-        retry_after: seconds until it is worth another try; 0 when it is not refused.
+        limit: which limit refuses it; None: it is not refused.
+        retry_after: seconds until another try makes sense, for one that is refused.
         wait: seconds to wait before the password is checked.
-        slow: whether it has one of the few places of a pair over its limit.
+        slow: whether it is over the pair's limit, and has its place in that queue.
     """
 
-    limit: Literal["pair", "address", "user"] | None = None
+    limit: Name | None = None
     retry_after: float = 0.0
     wait: float = 0.0
     slow: bool = False
 
 
-class Turn(Enum):
-    """Whether an attempt that waits may be checked now."""
-
-    GO = "go"
-    LATER = "later"  # others of the same pair are being checked, and their failure would use up the limit
-    NEVER = "never"  # the limit was used up while it waited
+@dataclass(slots=True)
+class _Entry:
+    failed_at: array[float]
+    next_place: float = 0.0
 
 
-class Failures:
-    """Times of failures by key.
+class Limit:
+    """Counts failures by key, and queues the attempts of a key that is over the limit.
 
     Args:
-        limit: how many failures are too many.
+        failures: how many are too many.
+        pace: seconds between two attempts over the limit, and between the last failure and the first of them.
+        longest: seconds that one may wait.
         window: seconds for which a failure counts.
-        size: how many keys are kept; the one whose last failure is longest ago goes first.
+        size: how many keys are kept.
         clock: tells the time in seconds; it never goes backwards.
     """
 
-    def __init__(self, limit: int, window: float, size: int, clock: Clock) -> None:
-        self._limit, self._window, self._size, self._clock = limit, window, size, clock
-        self._times: OrderedDict[Hashable, array[float]] = OrderedDict()  # by last failure
+    def __init__(self, failures: int, pace: float, longest: float, window: float, size: int, clock: Clock) -> None:
+        self._failures, self._pace, self.longest = failures, pace, longest
+        self._window, self._size, self._clock = window, size, clock
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()  # by last failure
 
     def __len__(self) -> int:
-        return len(self._times)
+        return len(self._entries)
 
-    def add(self, key: Hashable) -> None:
+    def failed(self, key: Hashable) -> None:
         """Count a failure."""
         now = self._clock()
-        times = self._times.setdefault(key, array("d"))
-        times.append(now)
-        del times[: -self._limit]
-        self._times.move_to_end(key)
-        while len(self._times) > self._size or next(iter(self._times.values()))[-1] <= now - self._window:
-            self._times.popitem(last=False)
+        entry = self._entries.setdefault(key, _Entry(array("d")))
+        entry.failed_at.append(now)
+        del entry.failed_at[: -self._failures]
+        entry.next_place = max(entry.next_place, now + self._pace)
+        self._entries.move_to_end(key)
+        while len(self) > self._size or next(iter(self._entries.values())).failed_at[-1] <= now - self._window:
+            self._entries.popitem(last=False)
 
     def count(self, key: Hashable) -> int:
         """How many failures count now; never more than the limit."""
-        return sum(time > self._clock() - self._window for time in self._times.get(key, ()))
+        entry = self._entries.get(key)
+        return sum(time > self._clock() - self._window for time in entry.failed_at) if entry else 0
 
-    def retry_after(self, key: Hashable) -> float:
-        """Seconds until one more try is inside the limit; 0 when it is now."""
-        if self.count(key) < self._limit:
-            return 0.0
-        return self._times[key][0] + self._window - self._clock()
+    def over(self, key: Hashable) -> bool:
+        """Whether there were too many failures."""
+        return self.count(key) >= self._failures
 
-    def since_last(self, key: Hashable) -> float:
-        """Seconds since the last failure."""
-        return self._clock() - self._times[key][-1] if key in self._times else math.inf
+    def wait(self, key: Hashable) -> float:
+        """Seconds until the next place in the queue."""
+        entry = self._entries.get(key)
+        return max(0.0, entry.next_place - self._clock()) if entry else 0.0
 
-    def forget(self, key: Hashable) -> None:
-        """Reset the count."""
-        self._times.pop(key, None)
+    def is_full(self, key: Hashable) -> bool:
+        """Whether the next place is too far away."""
+        entry = self._entries.get(key)
+        # Added, as the place was: a difference of floats is not the same.
+        return entry is not None and entry.next_place > self._clock() + self.longest
 
-
-class Pace:
-    """Lets attempts of a key through one after the other.
-
-    Args:
-        interval: seconds between two.
-        longest: seconds that one may wait.
-        size: how many keys are kept.
-        clock: tells the time in seconds.
-        lead: seconds that the first of a key waits.
-    """
-
-    def __init__(self, interval: float, longest: float, size: int, clock: Clock, lead: float = 0.0) -> None:
-        self._interval, self._longest, self._size, self._clock = interval, longest, size, clock
-        self._lead = lead
-        self._next: OrderedDict[Hashable, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._next)
-
-    def take(self, key: Hashable) -> float | None:
-        """Take the next place in the queue.
-
-        Returns:
-            Seconds to wait, or None when the queue is too long; then no place is taken.
-        """
-        now = self._clock()
-        place = max(now, self._next.get(key, now + self._lead))
-        if place > now + self._longest:  # as it is added above: a difference of floats is not the same
-            return None
-        self._next[key] = place + self._interval
-        self._next.move_to_end(key)
-        if len(self._next) > self._size:
-            self._next.popitem(last=False)
-        return place - now
-
-    def retry_after(self, key: Hashable) -> float:
-        """Seconds until there is a place in the queue; 0 when there is one now."""
-        return max(0.0, self._next.get(key, 0.0) - self._longest - self._clock())
+    def take_place(self, key: Hashable) -> float:
+        """Take the next place in the queue of a key that has failed; returns the seconds to wait for it."""
+        entry, wait = self._entries[key], self.wait(key)
+        entry.next_place = max(entry.next_place, self._clock()) + self._pace
+        return wait
 
     def forget(self, key: Hashable) -> None:
-        """Let the key begin anew."""
-        self._next.pop(key, None)
+        """Reset the count and the queue."""
+        self._entries.pop(key, None)
 
 
 class Throttle:
-    """The counts, and what follows from them.
+    """The three limits, and the one by account.
 
     Args:
         limits: the numbers.
         clock: tells the time in seconds; it never goes backwards.
 
-    An attempt goes through `decide` when it comes in, `turn` until it says GO, `failed` or `succeeded` (neither when
-    nothing was learned of the password), and `finished`.
+    An attempt goes through `decide` on arrival, then `used_up` just before its check, then `failed` or `succeeded`
+    (neither if nothing was learned about the password). Checks of one pair must not overlap.
     """
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self._limits = limits
         shared = (limits.window, limits.remembered, clock)
-        self._pairs = Failures(limits.pair, *shared)
-        self._addresses = Failures(limits.address, *shared)
-        self._users = Failures(limits.user, *shared)
-        self._accounts = Failures(limits.pair, *shared)  # by account and address, however the user id was typed
-        # Waiting for one's place is the one's before, so no more than one waits.
-        pair_pace = limits.pair_pace
-        self._pair_pace = Pace(pair_pace, pair_pace, limits.remembered, clock, lead=pair_pace)
-        self._address_pace = Pace(limits.address_pace, limits.longest_wait, limits.remembered, clock)
-        self._user_pace = Pace(limits.user_pace, limits.longest_wait, limits.remembered, clock)
-        self._running: Counter[tuple[str, ...]] = Counter()  # pairs whose password is being checked: few
+        self._pairs = Limit(limits.pair, limits.pair_pace, limits.pair_pace, *shared)  # so no more than one waits
+        self._addresses = Limit(limits.address, limits.address_pace, limits.longest_wait, *shared)
+        self._users = Limit(limits.user, limits.user_pace, limits.longest_wait, *shared)
+        # By account and address. Half the pace: whoever waits in the pair's queue is let through here.
+        self._accounts = Limit(limits.pair, limits.pair_pace / 2, 0.0, *shared)
 
     def decide(self, attempt: Attempt) -> Decision:
-        """Decide on an attempt that has come in."""
-        slow = self._pairs.retry_after(attempt.pair) > 0
-        wait = 0.0
-        if slow:
-            place = self._pair_pace.take(attempt.pair)
-            if place is None:
-                return Decision("pair", self.retry_after(attempt))
-            wait = place
-        if attempt.browser:
-            return Decision(wait=wait, slow=slow)
-        if self._pairs.count(attempt.pair) >= self._limits.first and self._addresses.retry_after(attempt.address) > 0:
-            place = self._address_pace.take(attempt.address)
-            if place is None:
-                return Decision("address", self._limits.longest_wait)
-            wait = max(wait, place)
-        user = attempt.userid.lower()
-        if self._users.retry_after(user) > 0:
-            place = self._user_pace.take(user)
-            if place is None:
-                return Decision("user", self._limits.longest_wait)
-            wait = max(wait, place)
-        return Decision(wait=wait, slow=slow)
+        """Decide on an attempt that has arrived."""
+        pair, user = attempt.pair, attempt.userid.lower()
+        applying: list[tuple[Name, Limit, Hashable]] = [("pair", self._pairs, pair)]
+        if not attempt.browser:
+            if self._pairs.count(pair) >= self._limits.first:
+                applying.append(("address", self._addresses, attempt.address))
+            applying.append(("user", self._users, user))
+        queues = [(name, limit, key) for name, limit, key in applying if limit.over(key)]
+        for name, limit, key in queues:
+            if limit.is_full(key):
+                # The pair's queue is one place, and it is known when that is free. In the others many wait for many.
+                return Decision(name, limit.wait(key) - limit.longest if name == "pair" else limit.longest)
+        return Decision(
+            wait=max((limit.take_place(key) for _, limit, key in queues), default=0.0), slow=self.used_up(attempt)
+        )
 
-    def retry_after(self, attempt: Attempt) -> float:
-        """Seconds until it is worth it for a pair over its limit to try again."""
-        return self._pair_pace.retry_after(attempt.pair)
-
-    def rank(self, attempt: Attempt) -> int:
-        """Who is checked first when many wait: 0 a known browser, 1 who may have mistyped, 2 who fails a lot."""
-        if attempt.browser:
-            return 0
-        suspect = self._pairs.count(attempt.pair) > 2 or self._addresses.retry_after(attempt.address) > 0
-        return 2 if suspect else 1
-
-    def turn(self, attempt: Attempt, *, slow: bool = False) -> Turn:
-        """Whether the password may be checked now; GO counts it as running until `finished`.
-
-        Args:
-            attempt: whose.
-            slow: what `decide` has said of it.
-        """
-        failures = self._pairs.count(attempt.pair)
-        if not slow and failures >= self._limits.pair:
-            return Turn.NEVER
-        if not slow and failures + self._running[attempt.pair] >= self._limits.pair:
-            return Turn.LATER
-        self._running[attempt.pair] += 1
-        return Turn.GO
-
-    def finished(self, attempt: Attempt) -> None:
-        """The check that `turn` let go has ended, however it did."""
-        self._running[attempt.pair] -= 1
-        if self._running[attempt.pair] <= 0:
-            del self._running[attempt.pair]
+    def used_up(self, attempt: Attempt) -> bool:
+        """Whether the pair has reached its limit by now."""
+        return self._pairs.over(attempt.pair)
 
     def exhausted(self, attempt: Attempt, account: str) -> bool:
         """Whether this account has used up its failures at this address under all its spellings.
 
-        One every half of `Limits.pair_pace` seconds is left, so that whoever waits for a place of the pair has it here.
+        One attempt is let through in every half of `Limits.pair_pace`.
         """
-        counted = (account, attempt.address)
-        if attempt.browser or self._accounts.retry_after(counted) <= 0:
-            return False
-        return self._accounts.since_last(counted) < self._limits.pair_pace / 2
+        key = (account, attempt.address)
+        return not attempt.browser and self._accounts.over(key) and self._accounts.is_full(key)
 
     def failed(self, attempt: Attempt, account: str | None = None) -> None:
         """Count a wrong password.
@@ -304,24 +214,22 @@ class Throttle:
             attempt: whose.
             account: the account that the user id stands for; None when there is none, or it is exhausted.
         """
-        self._pairs.add(attempt.pair)
-        if attempt.browser:
-            return
-        self._addresses.add(attempt.address)
-        self._users.add(attempt.userid.lower())
-        if account is not None:
-            self._accounts.add((account, attempt.address))
+        self._pairs.failed(attempt.pair)
+        if not attempt.browser:
+            self._addresses.failed(attempt.address)
+            self._users.failed(attempt.userid.lower())
+            if account is not None:
+                self._accounts.failed((account, attempt.address))
 
     def succeeded(self, attempt: Attempt, account: str) -> None:
-        """Clear the pair's count. Those of the address and the user id stay: they count other people too."""
+        """Reset the pair's count. Those of the address and the user id stay: they count other people too."""
         self._pairs.forget(attempt.pair)
-        self._pair_pace.forget(attempt.pair)
         self._accounts.forget((account, attempt.address))
 
     def delay(self, attempt: Attempt) -> float:
-        """Seconds after which an attempt that fails now is answered: one step more for every third failure.
+        """Seconds from the arrival to the answer of an attempt that fails now: one step more for every third failure.
 
-        The failures of the user id from all addresses count by the quarter of their limit.
+        The failures of the user id from all addresses count too: a step more for every quarter of their limit.
         """
         pair = self._pairs.count(attempt.pair) // 3
         user = 0 if attempt.browser else 4 * self._users.count(attempt.userid.lower()) // self._limits.user
@@ -332,10 +240,10 @@ def answer_at(due: float, now: float, step: float) -> float:
     """When to give an answer that was due at a time set before the check began.
 
     Args:
-        due: the time, computed from when the attempt came in.
+        due: that time, computed from the arrival of the attempt.
         now: the time at which the answer is known.
-        step: seconds. An answer that is late goes out at the next whole number of steps after `due`, so that how
-            long the check took shows as little as possible.
+        step: seconds. A late answer goes out a whole number of steps after `due`, so that it shows as little as
+            possible of how long the check took.
 
     Returns:
         The time, never before `due` or `now`.

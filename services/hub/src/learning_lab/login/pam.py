@@ -1,15 +1,13 @@
-"""One check of a password with PAM, in the thread that calls. It blocks; callers bring a thread and a deadline.
+"""One check of a password with PAM. It blocks the calling thread; callers provide the thread and a deadline.
 
 Rules kept here:
-- libpam never sleeps in here: an application may bring its own function for the delay after a failure
-  (PAM_FAIL_DELAY, pam_fail_delay(3)), and ours returns at once, whatever the service file says. Delays are the
-  caller's, on the event loop;
+- libpam never sleeps here: an application may supply its own function for the delay after a failure (PAM_FAIL_DELAY,
+  pam_fail_delay(3)), and ours returns at once, whatever the service file says. Callers delay answers on the event loop;
 - the account check follows in the same transaction: authentication alone accepts expired accounts (pamela#27);
 - no sessions and no credentials (pam_setcred(3)): modules such as pam_group and pam_cap would change the groups and
   capabilities of the hub itself;
 - an account with an empty password is refused (PAM_DISALLOW_NULL_AUTHTOK), also where a distribution says `nullok`;
-- libpam takes the service `other` in place of one it does not find, or that lacks a part. So `service_problem` looks
-  first.
+- libpam falls back to the service `other` for one that is missing or incomplete, so `service_problem` looks first.
 """
 
 from __future__ import annotations
@@ -18,9 +16,9 @@ import ctypes
 import ctypes.util
 import pwd
 import re
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pamela
 
@@ -29,49 +27,54 @@ SERVICE_DIRECTORIES = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 # security/_pam_types.h; pamela has no names for them.
 _FAIL_DELAY = 10
 _DISALLOW_NULL_AUTHTOK = 0x0001
-_BROKEN = {
-    1: "PAM_OPEN_ERR",
-    2: "PAM_SYMBOL_ERR",
-    3: "PAM_SERVICE_ERR",
-    4: "PAM_SYSTEM_ERR",
-    5: "PAM_BUF_ERR",
-    26: "PAM_ABORT",
-    28: "PAM_MODULE_UNKNOWN",
-}
+# PAM_OPEN_ERR, _SYMBOL_ERR, _SERVICE_ERR, _SYSTEM_ERR, _BUF_ERR, _ABORT, _MODULE_UNKNOWN
+_BROKEN = frozenset({1, 2, 3, 4, 5, 26, 28})
 _NEW_AUTHTOK_REQD, _ACCT_EXPIRED, _AUTHTOK_EXPIRED = 12, 13, 27
 
-_LIBPAM = ctypes.CDLL(ctypes.util.find_library("pam"))
-_set_item = _LIBPAM["pam_set_item"]  # by [] it is a function of our own: pamela's has other argument types
+# PyDLL: it returns at once, so letting go of the interpreter's lock and waiting for it again would only cost time.
+_set_item = ctypes.PyDLL(ctypes.util.find_library("pam"))["pam_set_item"]
 _set_item.argtypes = [pamela.PamHandle, ctypes.c_int, ctypes.c_void_p]
 _set_item.restype = ctypes.c_int
 
 
-# What libpam calls after a failure in place of sleeping: (result, microseconds, data).
+# What libpam calls after a failure instead of sleeping: (result, microseconds, data).
 _do_not_sleep = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)(lambda *_: None)
 
 
-class Outcome(Enum):
-    """What came of a check."""
-
-    RIGHT = "right"
-    WRONG = "wrong"
-    ACCOUNT_EXPIRED = "account expired"
-    PASSWORD_EXPIRED = "password expired"  # noqa: S105
-    NOT_PERMITTED = "not permitted"
-    BROKEN = "broken"
-
-    @property
-    def password_was_right(self) -> bool:
-        """Whether the one who asked has shown that they know the password."""
-        return self not in {Outcome.WRONG, Outcome.BROKEN}
-
-
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What came of a check, and why in PAM's words (for the log)."""
+class Result:
+    """What came of an attempt to log in.
 
-    outcome: Outcome
+    Attributes:
+        outcome: for the metrics.
+        reason: for the log; never a password.
+        message: for the person; "" with "ok" and "wrong", where JupyterHub has its own words.
+        retry_after: seconds until another try makes sense; 0 when waiting does not help.
+        account: the account's own name, if there is an account.
+        decided: seconds from the arrival until this was known; the answer may come later.
+    """
+
+    outcome: Literal["ok", "wrong", "limited", "refused", "error"]
     reason: str = ""
+    message: str = ""
+    retry_after: int = 0
+    account: str | None = None
+    decided: float = 0.0
+
+
+def unavailable(reason: str) -> Result:
+    """Nothing was learned about the password."""
+    return Result("error", reason, "Your password cannot be checked at the moment. Try again in a minute.", 60)
+
+
+# By what pam_acct_mgmt(3) returns; by then the password was right.
+_PASSWORD_EXPIRED = "Your password has expired. Change it where you usually do, then log in here."  # noqa: S105
+_ACCOUNT_PROBLEMS = {
+    _ACCT_EXPIRED: "Your account has expired. Ask the people who look after the accounts.",
+    _NEW_AUTHTOK_REQD: _PASSWORD_EXPIRED,
+    _AUTHTOK_EXPIRED: _PASSWORD_EXPIRED,
+}
+_NOT_PERMITTED = "Your account may not log in here. Ask the people who look after the accounts."
 
 
 def service_problem(service: str) -> str | None:
@@ -105,9 +108,9 @@ def service_problem(service: str) -> str | None:
 def account_name(name: str) -> str | None:
     """Find the account that a typed name stands for.
 
-    Name services take many spellings of one account (`Alice`, `LAB\\alice`). The way there and back through the uid
-    gives the one that counts. A name that is not known as typed is tried in small letters: telephones begin words
-    with a capital.
+    Name services accept many spellings of one account (`Alice`, `LAB\\alice`). The lookup of its uid, and of the
+    name of that uid, gives the one that counts. A name that is unknown as typed is tried in lower case, because
+    telephones capitalise the first letter.
 
     Args:
         name: as typed.
@@ -126,54 +129,50 @@ def account_name(name: str) -> str | None:
     return None
 
 
-def check_password(
-    service: str, name: str, passwords: tuple[str, ...], address: str, encoding: str = "utf8"
-) -> Verdict:
-    """Check a password and the account.
+def check_password(service: str, name: str, passwords: tuple[str, ...], address: str, encoding: str = "utf8") -> Result:
+    """Check a password and the account. PAM's errors become part of the result.
 
     Args:
         service: the PAM service.
-        name: the account.
+        name: the user id as typed.
         passwords: the answers to the prompts in their order: the password, then a one-time password if there is one.
             No NUL in any of them (C ends a string there).
         address: where the attempt comes from; modules see it as PAM_RHOST.
         encoding: of name and passwords.
 
-    Returns:
-        The verdict. This function raises nothing of PAM's.
+    Raises:
+        OSError: the name service fails.
     """
+    account = account_name(name)
+    result = _check(service, account or name, passwords, address, encoding)
+    if not account and result.outcome in {"ok", "refused"}:
+        return Result("wrong", "PAM takes the password, but there is no such account on this machine")
+    return replace(result, account=account)
+
+
+def _check(service: str, name: str, passwords: tuple[str, ...], address: str, encoding: str) -> Result:
     try:
         conversation = pamela.new_simple_password_conv(passwords, encoding)
         handle = pamela.pam_start(service, name, conv_func=conversation, encoding=encoding)
     except pamela.PAMError as error:
-        return Verdict(Outcome.BROKEN, str(error))
+        return unavailable(str(error))
     except UnicodeEncodeError as error:
-        return Verdict(Outcome.WRONG, f"not {error.encoding}")
-    result = pamela.PAM_SUCCESS
+        return Result("wrong", f"not {error.encoding}")
+    code = pamela.PAM_SUCCESS
     try:
-        _set_item(handle, _FAIL_DELAY, ctypes.cast(_do_not_sleep, ctypes.c_void_p))
+        _set_item(handle, _FAIL_DELAY, _do_not_sleep)
         if address:
-            handle.set_item(pamela.PAM_RHOST, address)
-        result = pamela.PAM_AUTHENTICATE(handle, _DISALLOW_NULL_AUTHTOK)
-        if result != pamela.PAM_SUCCESS:
-            return Verdict(Outcome.BROKEN if result in _BROKEN else Outcome.WRONG, _words(result))
-        result = pamela.PAM_ACCT_MGMT(handle, _DISALLOW_NULL_AUTHTOK)
-        return Verdict(_account_outcome(result), "" if result == pamela.PAM_SUCCESS else _words(result))
+            _set_item(handle, pamela.PAM_RHOST, address.encode())
+        code = authenticated = pamela.PAM_AUTHENTICATE(handle, _DISALLOW_NULL_AUTHTOK)
+        if authenticated == pamela.PAM_SUCCESS:
+            code = pamela.PAM_ACCT_MGMT(handle, _DISALLOW_NULL_AUTHTOK)
+        if code == pamela.PAM_SUCCESS:
+            return Result("ok")
+        reason = f"PAM error {code}: {pamela.PAMError(errno=code).message}"
+        if code in _BROKEN:
+            return unavailable(reason)
+        if authenticated != pamela.PAM_SUCCESS:
+            return Result("wrong", reason)
+        return Result("refused", reason, _ACCOUNT_PROBLEMS.get(code, _NOT_PERMITTED))
     finally:
-        pamela.PAM_END(handle, result)
-
-
-def _account_outcome(result: int) -> Outcome:
-    if result == pamela.PAM_SUCCESS:
-        return Outcome.RIGHT
-    if result in _BROKEN:
-        return Outcome.BROKEN
-    if result == _ACCT_EXPIRED:
-        return Outcome.ACCOUNT_EXPIRED
-    if result in {_NEW_AUTHTOK_REQD, _AUTHTOK_EXPIRED}:
-        return Outcome.PASSWORD_EXPIRED
-    return Outcome.NOT_PERMITTED
-
-
-def _words(result: int) -> str:
-    return f"PAM error {result}: {pamela.PAMError(errno=result).message}"
+        pamela.PAM_END(handle, code)
