@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import traitlets.log
+from jinja2 import Environment, FileSystemLoader
 
 from .access.audit import AuditLog
 from .access.grants_source import GrantsSource, make_reader
@@ -16,6 +18,7 @@ from .probing.prober import Prober
 from .settings import LearningLab
 from .warm.start import WarmParent
 
+TEMPLATES = Path(__file__).with_name("pages") / "templates"
 JUPYTER_CONFIG = str(Path(__file__).with_name("singleuser") / "jupyter")  # what every user's server is configured with
 
 
@@ -30,6 +33,7 @@ class Services:
         plain: starts servers the plain way.
         warm: forks them; None where it is turned off.
         turns: those of the starts that come at once.
+        templates: the lab's, without JupyterHub's around them, which may await. They escape what they are given.
     """
 
     _instance: ClassVar[Services | None] = None
@@ -41,6 +45,7 @@ class Services:
         self.prober = Prober(deadline=settings.probe_deadline, ttl=settings.menu_probe_ttl, log=log)
         self.audit = AuditLog(settings.audit_log, log)
         self.turns = StartTurns()
+        self.templates = make_templates([str(TEMPLATES)], {})
         self.plain = PlainParent(log)
         environ = {"JUPYTER_CONFIG_PATH": JUPYTER_CONFIG}
         self.warm = WarmParent(settings.warm_leave_out, environ, log) if settings.warm else None
@@ -57,3 +62,14 @@ class Services:
         """Write out what is decided, and let go of connections. The parents of servers end by themselves."""
         self.audit.close()
         self.grants.close()
+
+
+def make_templates(paths: Sequence[str], options: Mapping[str, Any]) -> Environment:
+    """Make the environment for what is not a whole page of JupyterHub's.
+
+    Args:
+        paths: the folders, a site's before the lab's: JupyterHub's `template_paths`.
+        options: as JupyterHub's `jinja_environment_options`.
+    """
+    given = {name: value for name, value in options.items() if name not in {"autoescape", "enable_async", "loader"}}
+    return Environment(loader=FileSystemLoader(paths), autoescape=True, **given)

@@ -35,9 +35,11 @@ class SeparateProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
         config=True
     )
     _looking: PeriodicCallback | None = None
+    _services: Any = None
 
     async def check_routes(self, user_dict: Any, service_dict: Any, routes: Any = None) -> None:
         """Put right what the proxy lacks or has too much; from the first time on, look for its restarts."""
+        self._services = service_dict
         await super().check_routes(user_dict, service_dict, routes)
         await self.api_request(MARK, method="POST", body={"target": self.hub.host})
         if self._looking is None:
@@ -49,7 +51,7 @@ class SeparateProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
         if not await self._was_restarted():
             return False
         self.log.warning("The proxy was restarted: its routes are put back")
-        await self.check_routes(self.app.users, self.app._service_map)
+        await self.check_routes(self.app.users, self._services)
         return True
 
     async def _was_restarted(self) -> bool:

@@ -77,8 +77,6 @@ class OtherRoot(Matcher):
 class Refused(APIHandler):
     """Answers 409 to what comes from a tab of another directory: to a person, else 403 as everything does."""
 
-    _track_activity = False  # a forgotten tab keeps no server alive
-
     def initialize(self, mark: str, title: str) -> None:
         """Take over what the route says."""
         self._mark, self._title = mark, title
@@ -93,6 +91,9 @@ class Refused(APIHandler):
         message = f"This tab belongs to another directory, and {self._title} is open now. Nothing was done."
         # The address of a second server that was stopped is one below the first server's; its tab can tell.
         await self.finish(json.dumps({"message": message, "title": self._title, "base": self.base_url}))
+
+    def update_api_activity(self) -> None:
+        """Record nothing: a forgotten tab keeps no server alive."""
 
 
 def _with_script(script: bytes) -> type[OutputTransform]:

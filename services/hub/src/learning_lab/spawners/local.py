@@ -34,6 +34,7 @@ from learning_lab.errors import Refused, StartFailed
 from learning_lab.forking import server_parent
 from learning_lab.forking.parents import Forked, Request, Root, listen
 from learning_lab.forking.process import Process
+from learning_lab.jupyterhub_internals import save_state
 from learning_lab.services import Services
 from learning_lab.serving import jupyterlab_files
 from learning_lab.warm.start import STARTS
@@ -95,9 +96,7 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
             self._socket = listen(address, self.ports)
             self.port = self._socket.getsockname()[1]
             await self._fork(self._socket)
-            # A hub that is restarted right now shall find it again; JupyterHub saves this only when it answers.
-            self.orm_spawner.state = self.get_state()
-            self.db.commit()
+            save_state(self)  # a hub that is restarted right now finds it again
             self._step(60, "Waiting for JupyterLab to answer")
             await self._wait_until_it_answers(address, self.port)
         self._watch_end()
@@ -118,17 +117,22 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
         way = "warm" if forked else "plain"
         if forked is None:
             if lab.warm and self._is_ours():
-                self.log.warning("No warm parent for the server of %s: starting it plainly", self._log_name)
+                self.log.warning("No warm parent for the server of %s: starting it plainly", self._whose)
             lab.plain.keep()
             with contextlib.suppress(TimeoutError):
                 await lab.plain.until_ready(PLAIN_SECONDS)
             forked = await lab.plain.fork(request, listening)
         if forked is None:
-            self.log.error("No server for %s: the process that starts servers gave none", self._log_name)
+            self.log.error("No server for %s: the process that starts servers gave none", self._whose)
             raise Refused(503, "Your server could not be started. Try again in a minute.", retry_after=30)
         STARTS.labels(way=way).inc()
         self._forked, self._process, self.pid = forked, forked.process, forked.pid
         self._uid = request.uid
+
+    @property
+    def _whose(self) -> str:
+        """Whose server it is, for the log."""
+        return f"{self.user.name}:{self.name}" if self.name else str(self.user.name)
 
     def _is_ours(self) -> bool:
         return not self.shell_cmd and list(self.cmd) == self._cmd_default()
@@ -165,7 +169,7 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
 
     def _look_now(self) -> None:
         self._watch_no_more()
-        if self._poll_callback is not None:  # not while it starts or is being stopped
+        if self.ready:  # not while it starts or is being stopped
             self._looking = asyncio.ensure_future(self.poll_and_notify())
 
     def _watch_no_more(self) -> None:
@@ -187,7 +191,7 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
             if await self.poll() is not None:
                 raise self._ended_before_it_answered() from None
             self.log.error(
-                "The server of %s does not answer (%s)", self._log_name, error or f"after {self.http_timeout:g} s"
+                "The server of %s does not answer (%s)", self._whose, error or f"after {self.http_timeout:g} s"
             )
             raise StartFailed("JupyterLab did not answer in time. Try again in a minute.") from None
         finally:
@@ -195,7 +199,7 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
 
     def _ended_before_it_answered(self) -> Refused | StartFailed:
         status = self._last_status
-        self.log.error("The server of %s ended with %s before it answered", self._log_name, status)
+        self.log.error("The server of %s ended with %s before it answered", self._whose, status)
         if status == server_parent.DIRECTORY_CHANGED:
             return Refused(
                 400,
@@ -278,7 +282,7 @@ class LabLocalSpawner(LabSpawnerMixin, LocalProcessSpawner):  # type: ignore[mis
             self._uid = int(state["uid"])
             self._process = Process(self.pid, uid=self._uid, started_at=int(state["started_at"]))
         except (OSError, KeyError, ValueError):
-            self.log.info("The server of %s has ended while the hub was away", self._log_name)
+            self.log.info("The server of %s has ended while the hub was away", self._whose)
             self.pid = 0
             return
         self._watch_end()

@@ -29,6 +29,7 @@ from learning_lab.access.check import Chosen, look, read_grants, resolve_choice
 from learning_lab.access.directories import NotGranted, resolve
 from learning_lab.access.grants_source import Shown
 from learning_lab.errors import Refused
+from learning_lab.jupyterhub_internals import remember_options
 from learning_lab.menu import Asked, Menu, build_menu, now_seen
 from learning_lab.services import JUPYTER_CONFIG, Services
 from learning_lab.serving.hub_server import client_address
@@ -77,19 +78,16 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
     async def render_menu(self, asked: Asked | None = None) -> str:
         """Render the form of the menu page, as JupyterHub's `options_form` asks.
 
-        JupyterHub puts the text into its page unescaped; the environment used here escapes.
+        JupyterHub puts the text into its page unescaped; the templates used here escape.
 
         Args:
             asked: what the request says; None, as JupyterHub calls it, for what its own page was sent.
         """
         menu = await self.menu(asked or _posted.get() or self._asked_by_page())
-        # The synchronous environment: nothing in the menu is awaited, and it takes half the time.
-        template = self.user.settings["jinja2_env_sync"].get_template("menu.html")
-        settings = Services.instance().settings
-        html: str = template.render(
-            menu=menu, lab_title=settings.title, lab_help_url=settings.help_url, base_url=self.hub.base_url
+        lab = Services.instance()
+        return lab.templates.get_template("menu.html").render(
+            menu=menu, lab_title=lab.settings.title, lab_help_url=lab.settings.help_url, base_url=self.hub.base_url
         )
-        return html
 
     async def menu(self, asked: Asked) -> Menu:
         """The data of this user's menu: a fresh list, or the last known one with a notice."""
@@ -125,7 +123,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         # A page of another site may link here; it must not make the browser start something (no CSRF by redirect).
         from_elsewhere = request.headers.get("Sec-Fetch-Site", "none") == "cross-site"
         plain = request.path.rstrip("/").endswith("/spawn")
-        return Asked(straight_in=plain and not from_elsewhere and not self._failed)
+        return Asked(straight_in=plain and not from_elsewhere)
 
     # --- From a request to user options ---------------------------------------------------------------------------
 
@@ -166,12 +164,12 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
             grants = await read_grants(Services.instance().grants, self.user.name, self.log)
             self.chosen = await self.check_choice(user_options.get("directory"), grants=grants)
         except Refused:
-            self.user_options = self.orm_spawner.user_options = {"directory": self._last} if self._last else {}
+            remember_options(self, {"directory": self._last} if self._last else {})
             raise
         path = self.chosen.directory.path
         self._last, self._title = path, self.chosen.directory.title
         self._seen = now_seen(self._seen, [entry.path for entry in grants.entries])
-        self.user_options = self.orm_spawner.user_options = {"directory": path}
+        remember_options(self, {"directory": path})
         self._step(30, f"Starting JupyterLab in {self._title}")
 
     async def check_choice(self, choice: object, *, action: str = "start", grants: Grants | None = None) -> Chosen:
