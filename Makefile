@@ -70,14 +70,14 @@ fmt: setup ## Format the code
 docs: setup ## Write the pages of the documentation that are made from the code
 	@$(VENV)/python tools/settings_reference.py
 
-bench: setup ## Measure against plain JupyterHub (ARGS=... for one of them)
-	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/run.py $(ARGS)
+bench: setup ## Measure against plain JupyterHub (ARGS=... for some of it: make bench ARGS="menu start --repeats 3")
+	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/measure.py $(ARGS)
 
-bench-starts: setup ## Measure from click to JupyterLab against plain JupyterHub (ARGS=... for some of it, or a plot)
-	LAB_EXTRA_USERS=40 $(SANDBOX) $(VENV)/python bench/starts.py $(ARGS)
+bench-starts: setup ## Of these, what lies between the click and JupyterLab
+	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/measure.py start class_of_thirty jupyterlab $(ARGS)
 
-bench-live: setup ## Measure live update against rebuild and rollout, on the cluster of `make up`
-	$(VENV)/python bench/live_update.py $(ARGS)
+bench-live: setup ## Measure live update against a new image and a new pod, on the cluster of `make up`
+	$(VENV)/python bench/measure.py live $(ARGS)
 
 screenshots: ## Take the pictures of the documentation anew, in the browser tests
 	@LAB_SCREENSHOTS=1 $(MAKE) --no-print-directory test ARGS="e2e -k everybody_sees"

@@ -1,9 +1,9 @@
-"""Browser tests of the whole lab: the same ones against the embedded lab and, with `--base-url`, on a kind cluster.
+"""Browser tests of the whole lab: those of `both` against the embedded lab and, with `--base-url`, on a kind cluster.
 
 Without `--base-url` the fixtures start the embedded lab (inside the sandbox) and the site is changed by editing its
 namespaces file and its `/s`; with it, the lab that answers there is used, and its cluster (LAB_KUBE_CONTEXT, else
-kind-learning-lab) is changed. Tests marked `cluster` run only there: elsewhere they are deselected, and the last lines
-of the run say so.
+kind-learning-lab) is changed. Those of `cluster` run only there: elsewhere they are deselected, and the last lines of
+the run say so.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from cluster_site import ClusterSite
-from embedded import PROJECT, EmbeddedLab
-from lab_on_kind import Cluster, NoCluster
-from person import Person
-from visitor import PASSWORDS, EmbeddedSite, Site, Visitor
+from lab_testing.cluster_site import ClusterSite
+from lab_testing.embedded import PROJECT, EmbeddedLab
+from lab_testing.kind_cluster import Cluster, NoCluster
+from lab_testing.person import Person
+from lab_testing.visitor import PASSWORDS, EmbeddedSite, Site, Visitor
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -37,6 +36,7 @@ CHROMIUM_ARGUMENTS = [
 HOST = "lab.localhost"
 expect.set_options(timeout=15_000)
 
+HERE = Path(__file__).parent
 # What they break takes minutes to mend by itself, so they come when everything else has run.
 LAST = ("test_update.py", "test_faults.py")
 NOT_RUN = pytest.StashKey[list[str]]()
@@ -47,11 +47,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: LAST.index(item.path.name) + 1 if item.path.name in LAST else 0)
     url = config.getoption("base_url", default=None)
     if not url:
-        without = [item for item in items if item.get_closest_marker("cluster")]
-        items[:] = [item for item in items if not item.get_closest_marker("cluster")]
+        without = [item for item in items if HERE / "cluster" in item.path.parents]
+        items[:] = [item for item in items if item not in without]
         config.hook.pytest_deselected(items=without)
         config.stash[NOT_RUN] = [item.nodeid for item in without]
-    elif not config.option.collectonly and any(item.path.parent == Path(__file__).parent for item in items):
+    elif not config.option.collectonly and any(HERE in item.path.parents for item in items):
         try:
             Cluster.of_environment(url).check()
         except NoCluster as error:
@@ -81,7 +81,7 @@ def pytest_runtest_makereport(
         with file.open("a") as log:
             log.write(f"== {item.nodeid}, {call.when} ==\n{cluster.report()}\n")
         report.sections.append(
-            ("What the cluster says", f"is kept in {file}; the end of the hub's log:\n{cluster.log()}")
+            ("What the cluster says", f"is kept in {file}; the end of the hub's log:\n{cluster.tail()}")
         )
     return report
 
@@ -120,7 +120,7 @@ def whole_cluster(base_url: str, embedded: EmbeddedLab | None) -> Cluster | None
     cluster.put_back()
     for userid in PASSWORDS:
         # A run that was killed may have left servers running.
-        person = Person(cast(EmbeddedLab, SimpleNamespace(address=base_url, tail=cluster.log)), userid)
+        person = Person(cluster, userid)
         person.log_in()
         person.stop()
     return cluster
@@ -128,8 +128,8 @@ def whole_cluster(base_url: str, embedded: EmbeddedLab | None) -> Cluster | None
 
 @pytest.fixture
 def cluster(whole_cluster: Cluster | None, output_path: str) -> Cluster:
-    """The cluster of a test that is marked `cluster`. The report of a failure goes to `output_path`."""
-    assert whole_cluster is not None, "a test that uses it is marked `cluster`"
+    """The cluster of a test in the folder `cluster`. The report of a failure goes to `output_path`."""
+    assert whole_cluster is not None, "a test that uses it is in the folder `cluster`"
     return whole_cluster
 
 

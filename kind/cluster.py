@@ -16,6 +16,7 @@ import yaml
 
 import engine
 import images
+from offline import node
 from steps import BIN, STATE, Stop, output_of, run, step, versions
 
 HERE = Path(__file__).parent
@@ -52,7 +53,7 @@ def up(*, official: bool) -> None:
         Stop: the port is taken, the cluster there is another one, or it does not start.
     """
     configuration = _configuration(official=official)
-    image = None if official else images.node()
+    image = None if official else node.image()
     mark = hashlib.sha256(json.dumps([configuration, image, versions()["KIND"]]).encode()).hexdigest()[:16]
     there = NAME in (output_of([BIN / "kind", "get", "clusters"]) or "").split()
     if there:
@@ -92,7 +93,7 @@ def _configuration(*, official: bool) -> dict[str, object]:
     """kind's configuration for this site."""
     configuration: dict[str, object] = yaml.safe_load((HERE / "cluster.yaml").read_text())
     if not official:
-        configuration |= yaml.safe_load((HERE / "node-built.yaml").read_text())
+        configuration |= yaml.safe_load(node.CONFIGURATION.read_text())
     configuration["nodes"][0]["extraPortMappings"][0]["hostPort"] = port()  # type: ignore[index]
     return configuration
 

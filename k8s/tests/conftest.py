@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from embedded import PROJECT
-from lab_on_kind import LAB, Cluster, CommandFailed, NoCluster
+from lab_testing.embedded import PROJECT
+from lab_testing.kind_cluster import LAB, Cluster, CommandFailed, NoCluster
 
 Document = dict[str, Any]
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from embedded import PROJECT
 from k8s_annotations import PREFIX
-from lab_on_kind import Cluster, CommandFailed, wait_until
+from lab_testing.embedded import PROJECT
+from lab_testing.kind_cluster import Cluster, CommandFailed, wait_until
 
 POLICY = PROJECT / "k8s" / "components" / "annotation-guard" / "policy.yaml"
 GUARD = "validatingadmissionpolicy/learning-lab-annotation-guard"
@@ -47,7 +48,7 @@ RIGHTS = [
         ],
     },
 ]
-USER = {
+USER: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Namespace",
     "metadata": {

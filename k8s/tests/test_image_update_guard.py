@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from embedded import PROJECT
 from image_updater import __main__ as image_update
-from lab_on_kind import LAB, Cluster, CommandFailed, wait_until
+from lab_testing.embedded import PROJECT
+from lab_testing.kind_cluster import LAB, Cluster, CommandFailed, wait_until
 
 POLICY = PROJECT / "k8s" / "components" / "image-update-guard" / "policy.yaml"
 ACCOUNT = f"system:serviceaccount:{LAB}:image-update"

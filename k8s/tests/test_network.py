@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from lab_on_kind import LAB
+from lab_testing.kind_cluster import LAB
 
 Document = dict[str, Any]
 # Where a connection begins or ends: a namespace and labels of a pod, or an address outside of the cluster.
-INGRESS, SOMEBODY, PERSON = ({"namespace": name, "labels": {}} for name in ("ingress", "team-bio", "alice"))
+INGRESS: Document = {"namespace": "ingress", "labels": {}}
+SOMEBODY: Document = {"namespace": "team-bio", "labels": {}}
+PERSON: Document = {"namespace": "alice", "labels": {}}
 INTERNET, METADATA, METADATA_6 = ({"ip": each} for each in ("93.184.215.14", "169.254.169.254", "fd00:ec2::254"))
 
 

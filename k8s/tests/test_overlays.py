@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from embedded import NAMESPACES, PROJECT
 from image_updater import __main__ as image_update
-from lab_on_kind import LAB, Cluster, CommandFailed
+from lab_testing.embedded import NAMESPACES, PROJECT
+from lab_testing.kind_cluster import LAB, Cluster, CommandFailed
 from learning_lab.serving.forwarded import TrustedProxies
 from learning_lab.settings import LearningLab
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab_on_kind import Cluster, CommandFailed
+from lab_testing.kind_cluster import Cluster, CommandFailed
 
 NAME = "pod-security-test"
 

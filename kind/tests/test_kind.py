@@ -251,14 +251,14 @@ class TestTools:
     @pytest.mark.parametrize(
         ("pin", "module", "file"),
         [
-            ("KIND", "sigs.k8s.io/kind", "tools"),
-            ("KUBERNETES", "k8s.io/kubernetes", "node/kubernetes"),
-            ("ETCD", "go.etcd.io/etcd/server/v3", "node/etcd"),
-            ("COREDNS", "github.com/coredns/coredns", "node/coredns"),
+            ("KIND", "sigs.k8s.io/kind", "kind_command"),
+            ("KUBERNETES", "k8s.io/kubernetes", "node_image/kubernetes"),
+            ("ETCD", "go.etcd.io/etcd/server/v3", "node_image/etcd"),
+            ("COREDNS", "github.com/coredns/coredns", "node_image/coredns"),
         ],
     )
     def test_the_pins_and_the_modules_agree(self, pin: str, module: str, file: str) -> None:
-        required = (Path(cluster.HERE) / file / "go.mod").read_text()
+        required = (binaries.OFFLINE / file / "go.mod").read_text()
         found = re.search(rf"^\s*(?:require )?{re.escape(module)} v(\S+)", required, re.MULTILINE)
         assert found is not None
         assert found.group(1) == steps.versions()[pin]

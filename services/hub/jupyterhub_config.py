@@ -12,7 +12,7 @@ from pathlib import Path
 from learning_lab import configure
 from learning_lab.serving.separate_proxy import SeparateProxy
 
-c = get_config()  # noqa: F821  JupyterHub puts it here
+c = get_config()  # type: ignore[name-defined]  # noqa: F821  JupyterHub puts it here
 
 in_container = os.environ.get("LAB_CONTAINER") == "1"
 

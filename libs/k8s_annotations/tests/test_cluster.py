@@ -31,7 +31,7 @@ from k8s_annotations import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from apiserver import (
+from lab_testing.api_server_double import (
     TOKEN,
     Authority,
     Handler,
@@ -45,7 +45,7 @@ from apiserver import (
 )
 
 GENEROUS = 3.0  # seconds; the machines that run this are shared
-HASTY = {"connect_timeout": 0.3, "read_timeout": 0.4, "deadline": 0.5}
+HASTY: dict[str, Any] = {"connect_timeout": 0.3, "read_timeout": 0.4, "deadline": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -590,7 +590,7 @@ def test_labels_and_annotations_that_are_missing_or_no_texts_are_passed_over(ser
 
 
 def test_an_answer_without_an_end_is_read_to_the_bound_and_no_further(server: Server, pod: Path) -> None:
-    sent = []
+    sent: list[int] = []
 
     def answer(handler: Handler, _request: Request) -> bool:
         handler.send_response(200)
@@ -702,10 +702,11 @@ def test_a_closed_reader_opens_new_connections(server: Server, pod: Path) -> Non
 # What takes too long
 
 
-def head(handler: Handler) -> None:
+def head(handler: Handler, then: Callable[[], Any] = lambda: None) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", "100000")
     handler.end_headers()
+    then()
 
 
 @pytest.mark.parametrize("read_timeout", [pytest.param(0.2, id="short pauses"), pytest.param(30.0, id="long pauses")])
@@ -714,8 +715,8 @@ def head(handler: Handler) -> None:
     [
         pytest.param(lambda handler: handler.wait(8), id="the headers do not come"),
         pytest.param(lambda handler: handler.drip(b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 999, 0.05), id="slow headers"),
-        pytest.param(lambda handler: (head(handler), handler.wait(8)), id="the body does not come"),
-        pytest.param(lambda handler: (head(handler), handler.drip(b" " * 999, 0.05)), id="a slow body"),
+        pytest.param(lambda handler: head(handler, then=lambda: handler.wait(8)), id="the body does not come"),
+        pytest.param(lambda handler: head(handler, then=lambda: handler.drip(b" " * 999, 0.05)), id="a slow body"),
         pytest.param(lambda handler: handler.drip(b"HTTP/1.1 100 Continue\r\n\r\n" * 99, 0.01), id="only 100 Continue"),
     ],
 )
@@ -776,7 +777,11 @@ def test_a_name_with_many_black_holes_ends_at_the_deadline(tmp_path: Path, monke
 def test_a_name_server_that_does_not_answer_ends_at_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_options: time.sleep(6) or [])
+    def silent(*_arguments: Any, **_options: Any) -> list[Any]:
+        time.sleep(6)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
     file = kubeconfig(tmp_path / "config", "https://localhost:6443", {"token": TOKEN})
     fails(lambda: quick(file=file, **HASTY).read("alice"), ClusterUnavailable)
 

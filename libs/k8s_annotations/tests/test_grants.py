@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
-from corpus import hostile, text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from k8s_annotations import Entry, Grants, InvalidPath, canonical_path, clean, parse_grants
 from k8s_annotations.grants.parsing import _parse, merged
 from k8s_annotations.untrusted_text import HIDDEN, escaped, name_key
+from lab_testing.hostile_annotations import hostile, text
 
 DIRS = "learning-lab.dev/notebook-dirs"
 LABEL = "dir.learning-lab.dev/"
@@ -329,7 +329,8 @@ KEYS = ["name", "title", "description", "access", "default", "<<", "path", "", "
 some_paths = st.sampled_from(PATHS)
 pairs = st.sampled_from([*itertools.product(["path"], PATHS), *itertools.product(KEYS, VALUES)])
 mappings = st.lists(pairs, max_size=3).map(dict)
-oddities = st.sampled_from([*VALUES, [], [[]], [[[[[]]]]], {}, {"path": []}, {"path": {"path": "/s/a/b"}}])
+ODDITIES: list[object] = [[], [[]], [[[[[]]]]], {}, {"path": []}, {"path": {"path": "/s/a/b"}}]
+oddities = st.sampled_from([*VALUES, *ODDITIES])
 structured = st.lists(st.one_of(some_paths, mappings, oddities), max_size=4).map(json.dumps)
 some_labels = st.lists(
     st.sampled_from([*itertools.product(SEGMENTS, SEGMENTS), ("", "a"), ("a", ""), ("a/b", "c"), ("a", "\x00")]),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from apiserver import TOKEN, Authority, Server, kubeconfig, running, service_account
+from lab_testing.api_server_double import TOKEN, Authority, Server, kubeconfig, running, service_account
 
 READ = "from k8s_annotations import get_namespace_annotations as get\nassert get('alice')['learning-lab.dev/userid']"
 GENERATED = ("kubernetes.client.api.", "kubernetes.client.models.")

@@ -23,7 +23,7 @@ from k8s_annotations import (
 from k8s_annotations.manifests.reader import parse_manifests
 
 sys.path.insert(0, str(Path(__file__).parent))
-from apiserver import alice, namespace
+from lab_testing.api_server_double import alice, namespace
 
 PROJECT = Path(__file__).parents[3]
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from company import PEOPLE
-from embedded import HUB, NAMESPACES, free_ports
+from lab_testing.embedded import HUB, NAMESPACES, free_ports
 
 STATE = Path("/run/learning-lab")  # private: the sandbox has a /run of its own
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from embedded import EmbeddedLab
-from person import Person
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.person import Person
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from embedded import EmbeddedLab
-from person import PASSWORDS, AsBrowsersFindIt, Person
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.person import PASSWORDS, AsBrowsersFindIt, Person
 
 HOST = "lab.localhost"
 SCRIPT = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"}

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from jupyterhub.auth import PAMAuthenticator
@@ -53,10 +53,10 @@ def a_request(address: str = "192.0.2.1", **headers: str) -> web.RequestHandler:
     request = httputil.HTTPServerRequest(
         start_line=httputil.RequestStartLine("POST", "/hub/login", "HTTP/1.1"),
         headers=httputil.HTTPHeaders({"Host": "127.0.0.1:8000", **headers}),
-        connection=Connection(address),
+        connection=cast(httputil.HTTPConnection, Connection(address)),
     )
     handler = web.RequestHandler(web.Application(cookie_secret=SECRET), request)
-    handler.hub = Hub()
+    handler.hub = Hub()  # type: ignore[attr-defined]  # as JupyterHub's handlers have it
     return handler
 
 
@@ -102,8 +102,8 @@ async def try_to(
     try:
         done = await authenticator.authenticate(a_request(address), {"username": userid, "password": password})
     except Refused as refused:
-        return refused.status_code
-    return done and done["name"]
+        return int(refused.status_code)
+    return str(done["name"]) if done else None
 
 
 async def is_limited(authenticator: LabPAMAuthenticator, userid: str, address: str = "192.0.2.1") -> bool:

@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 import pytest
-from storage import ALICE, Storage
 
 from k8s_annotations import (
     AccessDenied,
@@ -18,6 +17,7 @@ from k8s_annotations import (
     NotConfigured,
     parse_grants,
 )
+from lab_testing.storage_double import ALICE, Storage
 from learning_lab.access.check import Chosen, look, read_grants, resolve_choice
 from learning_lab.access.grants_source import GrantsSource
 from learning_lab.errors import Refused

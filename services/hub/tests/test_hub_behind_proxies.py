@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from embedded import EmbeddedLab
+from lab_testing.embedded import EmbeddedLab
 
 INGRESS, STRANGER = "127.0.0.9", "127.0.0.8"  # 127.0.0.0/8 is all this machine
 OUTER = "203.0.113.7"

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from embedded import EmbeddedLab
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.person import Person
 from learning_lab.serving.jupyterlab_files import AHEAD_AT_MOST, JupyterLabFiles
-from person import Person
 
 STATIC = Path(sys.prefix, "share/jupyter/lab/static")
 MARK = "0123456789abcdef"

@@ -19,7 +19,7 @@ from types import TracebackType
 import httpx
 import pytest
 
-from embedded import EmbeddedLab
+from lab_testing.embedded import EmbeddedLab
 
 HUB_ALONE = """
 import os
@@ -233,7 +233,7 @@ def test_a_browser_used_before_is_not_locked_out_by_others_at_its_address(
     hub: EmbeddedLab, somewhere: Callable[[], Browser]
 ) -> None:
     hers = somewhere()
-    address = hers.http._transport._pool._local_address
+    address = hers.http._transport._pool._local_address  # type: ignore[attr-defined]
     assert hers.log_in("alice", "pass1").status_code == 302
     stranger = Browser(hub, address)
     assert [stranger.log_in("alice", "wrong").status_code for _ in range(10)] == [403] * 10
@@ -293,7 +293,8 @@ def test_failures_count_also_when_the_browser_has_gone(hub: EmbeddedLab, somewhe
     ]
     for _ in range(10):
         with socket.create_connection(
-            ("127.0.0.1", hub.port), source_address=(here.http._transport._pool._local_address, 0)
+            ("127.0.0.1", hub.port),
+            source_address=(here.http._transport._pool._local_address, 0),  # type: ignore[attr-defined]
         ) as gone:
             gone.sendall("\r\n".join([*head, "", body]).encode())
     time.sleep(0.5)

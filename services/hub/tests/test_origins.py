@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from embedded import EmbeddedLab
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.person import Person, visible_text
 from learning_lab.serving.origins import OWN_COOKIE, own_mark, refusal
-from person import Person, visible_text
 
 PAGE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "same-origin"}
 FETCH = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"}

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from embedded import HUB, EmbeddedLab
-from person import Person, visible_text
+from lab_testing.embedded import HUB, EmbeddedLab
+from lab_testing.person import Person, visible_text
 
 pytestmark = [pytest.mark.usefixtures("in_sandbox"), pytest.mark.timeout(300)]
 

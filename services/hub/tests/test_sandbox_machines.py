@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import build
-from embedded import HUB, PROJECT
+from lab_testing.embedded import HUB, PROJECT
 
 SANDBOX = [sys.executable, str(HUB / "emulation" / "sandbox.py"), "--"]
 CANNOT = 78

@@ -11,7 +11,7 @@ import pytest
 from traitlets.config import Config
 
 import settings_reference
-from embedded import HUB, NAMESPACES
+from lab_testing.embedded import HUB, NAMESPACES
 from learning_lab.config import load_settings
 from learning_lab.errors import SettingError
 from learning_lab.settings import LearningLab, environment_settings

@@ -19,9 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 
-from embedded import HUB, PROJECT, free_ports
+from lab_testing.embedded import HUB, PROJECT, free_ports
 
 RUN = str(HUB / "emulation" / "run.py")
 UV = shutil.which("uv") or str(PROJECT / ".tools/uv/bin/uv")
@@ -179,10 +180,10 @@ def test_ctrl_c_ends_the_lab_within_ten_seconds_and_leaves_no_process() -> None:
     try:
         wait_until(lambda: answers(port), 60, said)
         assert f"http://127.0.0.1:{port}".encode() in said
-        assert len(having(marker)) >= 4  # the sandbox's two, the hub, the proxy
+        assert len(started_with(marker)) >= 4  # the sandbox's two, the hub, the proxy
         os.write(terminal, b"\x03")
         wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, 10, said)
-        wait_until(lambda: not having(marker), 1, said)
+        wait_until(lambda: not started_with(marker), 1, said)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -206,14 +207,10 @@ def answers(port: int) -> bool:
         return False
 
 
-def having(marker: str) -> list[str]:
+def started_with(marker: str) -> list[psutil.Process]:
     """The processes that were started with a variable."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # it ended
-            if marker.encode() in each.read_bytes().split(b"\0"):
-                found.append(each.parent.name)
-    return found
+    name, _, value = marker.partition("=")
+    return [each for each in psutil.process_iter(["environ"]) if (each.info["environ"] or {}).get(name) == value]
 
 
 def wait_until(true: Callable[[], bool], seconds: float, said: bytearray) -> None:

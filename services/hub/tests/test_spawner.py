@@ -14,9 +14,9 @@ import jinja2
 import pytest
 import traitlets
 from prometheus_client import REGISTRY
-from storage import Storage
 from tornado import httputil
 
+from lab_testing.storage_double import Storage
 from learning_lab.errors import Refused
 from learning_lab.menu import Asked
 from learning_lab.services import JUPYTER_CONFIG, Services

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from embedded import EmbeddedLab
-from person import Person, visible_text
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.person import Person, visible_text
 
 pytestmark = pytest.mark.timeout(300)
 

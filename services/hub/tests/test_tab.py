@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from embedded import EmbeddedLab
-from person import Person
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.person import Person
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import pytest
 
+from lab_testing.rendered_pages import HOSTILE, OURS, STATIC, STOCK, SYNC, Page, menu_of, plain_card, render, variables
 from learning_lab.menu import Asked, Menu
-from rendered import HOSTILE, OURS, STATIC, STOCK, SYNC, Page, menu_of, plain_card, render, variables
 
 OWN_ONLY = {"menu.html", "switch.html"}  # JupyterHub has no page of that name
 STOCK_INSIDE = {"admin.html", "token.html", "oauth.html", "accept-share.html"}  # JupyterHub's own, in our header

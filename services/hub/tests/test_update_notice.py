@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from image_updater.__main__ import PLANNED, UPDATED
+from lab_testing.rendered_pages import ASYNC, variables
 from learning_lab.pages.update_notice import notice
-from rendered import ASYNC, variables
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 

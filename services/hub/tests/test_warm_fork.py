@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from forked import (
+from lab_testing.forked_servers import (
     Hub,
     Site,
     asked,
@@ -32,11 +32,11 @@ from forked import (
     parent_of,
     status_of,
 )
+from lab_testing.registry_double import Wire, secured
 from learning_lab.forking.parents import Request
 from learning_lab.warm import start
 from learning_lab.warm.start import WarmParent
 from learning_lab.warm.trial import NOBODY
-from wire import Wire, secured
 
 pytestmark = [
     pytest.mark.usefixtures("in_sandbox"),

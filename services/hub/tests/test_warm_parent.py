@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from forked import (
+from lab_testing.forked_servers import (
     Hub,
     Site,
     asked,

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from embedded import HUB, EmbeddedLab
-from forked import Site, can, memory_of, opened, parent_of, warm_parents
-from person import Person, visible_text
+from lab_testing.embedded import HUB, EmbeddedLab
+from lab_testing.forked_servers import Site, can, memory_of, opened, parent_of, warm_parents
+from lab_testing.person import Person, visible_text
 
 pytestmark = [pytest.mark.usefixtures("in_sandbox"), pytest.mark.timeout(300)]
 

@@ -16,7 +16,7 @@ from kubernetes import client
 
 from image_updater.__main__ import Cluster, Decision, decide, target, update
 from image_updater.registry import Registry, UpdateError
-from wire import HUB, MANIFEST, NEW, OLD, Wire
+from lab_testing.registry_double import HUB, MANIFEST, NEW, OLD, Wire
 
 NOW = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from image_updater.registry import Image, Registry, UpdateError, addresses, credentials
-from wire import HUB, MANIFEST, NEW, OLD, Wire, secured
+from lab_testing.registry_double import HUB, MANIFEST, NEW, OLD, Wire, secured
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from attack_target import EmbeddedTarget, Outcome, PodTarget, Target
-from embedded import EmbeddedLab
-from lab_on_kind import Cluster
-from person import Person
+from lab_testing.attack_target import EmbeddedTarget, Outcome, PodTarget, Target
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.kind_cluster import Cluster
+from lab_testing.person import Person
 
 PROGRAMS = Path(__file__).with_name("programs")
 COUNTS = pytest.StashKey[list[tuple[int, list[str]]]]()

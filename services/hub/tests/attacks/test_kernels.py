@@ -8,10 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kernel_channels import Channels
 
-from attack_target import Outcome, Target
-from person import Person
+from lab_testing.attack_target import Outcome, Target
+from lab_testing.kernel_channels import Channels
+from lab_testing.person import Person
 
 pytestmark = pytest.mark.timeout(300)
 

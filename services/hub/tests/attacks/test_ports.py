@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import threading
 import time
@@ -12,39 +11,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import psutil
 
-from attack_target import Outcome
-from embedded import EmbeddedLab
-from person import Person
+from lab_testing.attack_target import Outcome
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.person import Person
 
 
 def proxies_of(lab: EmbeddedLab) -> list[int]:
     """PIDs of the Node processes that the hub has started."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
-            words = (each / "cmdline").read_bytes().split(b"\0")
-            if parent == lab.pid and any(word.endswith((b"/proxy.js", b"/configurable-http-proxy")) for word in words):
-                found.append(int(each.name))
-        except OSError:
-            continue  # it ended meanwhile
-    return found
+    return [
+        each.pid
+        for each in psutil.Process(lab.pid).children()
+        if any(word.endswith(("/proxy.js", "/configurable-http-proxy")) for word in each.cmdline())
+    ]
 
 
 def listening_ports(pid: int) -> set[int]:
     """Ports on which a process listens."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found = re.fullmatch(r"socket:\[(\d+)\]", str(descriptor.readlink()))
-        except OSError:
-            continue
-        if found:
-            inodes.add(found[1])
-    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
-    rows = [line.split() for line in lines]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and row[9] in inodes}
+    connections = psutil.Process(pid).net_connections("tcp")
+    return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
 
 
 def kill_for(lab: EmbeddedLab, seconds: float, killed: list[int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attack_target import Outcome, Target
+from lab_testing.attack_target import Outcome, Target
 
 STATE = "/srv/learning-lab"
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"

@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from attack_target import EmbeddedTarget, Outcome, Target
-from embedded import EmbeddedLab
-from person import Person
+from lab_testing.attack_target import EmbeddedTarget, Outcome, Target
+from lab_testing.embedded import EmbeddedLab
+from lab_testing.person import Person
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from attack_target import Outcome, Target
-from lab_on_kind import Cluster
+from lab_testing.attack_target import Outcome, Target
+from lab_testing.kind_cluster import Cluster
 
 HUB = 881
 SERVERS = (1024, 4095)

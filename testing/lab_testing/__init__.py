@@ -1,0 +1,1 @@
+"""What the tests, the browser tests and the measurements share: labs, people, doubles."""
