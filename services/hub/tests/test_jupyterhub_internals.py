@@ -21,7 +21,7 @@ from jupyterhub.user import User
 from tornado.web import RequestHandler
 
 import learning_lab
-from learning_lab.jupyterhub_internals import guard_every_handler
+from learning_lab.jupyterhub_internals import Prepare, guard_every_handler
 
 SOURCES = Path(learning_lab.__file__).parent
 # Who may name what is private to Jupyter: these say why, and the tests below look whether it is still there.
@@ -131,7 +131,7 @@ def test_every_handler_of_jupyterhubs_begins_with_the_prepare_that_is_guarded() 
             )
 
 
-async def test_a_guard_runs_around_the_handlers_own_and_replaces_the_one_before(
+async def test_a_guard_stands_around_the_handlers_own_and_replaces_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     happened: list[str] = []
@@ -139,14 +139,22 @@ async def test_a_guard_runs_around_the_handlers_own_and_replaces_the_one_before(
     async def prepare(handler: object) -> None:
         happened.append(f"prepare {handler}")
 
+    def noting(name: str) -> Callable[[Prepare], Prepare]:
+        def guard(inner: Prepare) -> Prepare:
+            async def guarded(handler: object) -> None:
+                happened.append(name)
+                await inner(handler)
+
+            return guarded
+
+        return guard
+
     monkeypatch.setattr("learning_lab.jupyterhub_internals._PREPARE", prepare)
     monkeypatch.setattr(BaseHandler, "prepare", prepare)
-    guard_every_handler(lambda _: happened.append("an earlier one"), lambda _: None)
-    guard_every_handler(
-        lambda handler: happened.append(f"before {handler}"), lambda handler: happened.append(f"after {handler}")
-    )
+    guard_every_handler(noting("an earlier one"))
+    guard_every_handler(noting("guard"))
     await BaseHandler.prepare("it")
-    assert happened == ["before it", "prepare it", "after it"]
+    assert happened == ["guard", "prepare it"]
 
 
 def private_names() -> set[str]:

@@ -16,6 +16,7 @@ import traitlets
 from prometheus_client import REGISTRY
 from tornado import httputil
 
+from k8s_annotations import Grants
 from lab_testing.storage_double import Storage
 from learning_lab.errors import Refused
 from learning_lab.menu import Asked
@@ -90,7 +91,7 @@ def lab(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> It
         reader="file", namespaces_file=str(file), audit_log=str(tmp_path / "audit.jsonl"), warm=False
     )
     lab = Services(settings, logging.getLogger("hub"))
-    lab.prober = storage
+    lab.access.prober = storage
     monkeypatch.setattr(Services, "_instance", lab)
     yield lab
     lab.close()
@@ -104,7 +105,7 @@ def spawner(lab: Services) -> Spawner:
 @pytest.fixture
 def audited(lab: Services, tmp_path: Path) -> Callable[[], dict[str, Any]]:
     def last() -> dict[str, Any]:
-        lab.audit.close()
+        lab.access.audit.close()
         line: dict[str, Any] = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[-1])
         return line
 
@@ -161,8 +162,8 @@ async def test_a_choice_is_checked_remembered_and_told(spawner: Spawner, audited
     before = checked("allowed")
     assert (spawner.last_path, spawner.last_title) == ("", "")
     await spawner.apply_user_options(spawner, {"directory": "Thesis"})
-    chosen = spawner.require_choice()
-    assert chosen.directory.path == chosen.real == THESIS
+    decision = spawner.decided()
+    assert decision.directory.path == decision.real == THESIS
     assert spawner.user_options == spawner.orm_spawner.user_options == {"directory": THESIS}
     assert (spawner.last_path, spawner.last_title) == (THESIS, "Thesis")
     assert len(spawner._seen) == 3, "the whole list is seen, what is closed too"
@@ -172,7 +173,7 @@ async def test_a_choice_is_checked_remembered_and_told(spawner: Spawner, audited
     assert (line["by"], line["user"], line["action"], line["server"]) == ("alice", "alice", "start", "")
     assert (line["asked"], line["path"], line["allowed"], line["reason"]) == ("Thesis", THESIS, True, "")
     await spawner._apply_choice({})
-    assert spawner.require_choice().real == THESIS, "nothing said is the same again"
+    assert spawner.decided().real == THESIS, "nothing said is the same again"
     assert len(spawner._steps) == 2, "the steps are those of this start"
 
 
@@ -186,7 +187,7 @@ async def test_a_refused_choice_leaves_what_was_remembered_and_nothing_to_start(
     assert spawner.last_path == NOTEBOOKS
     assert spawner.user_options == spawner.orm_spawner.user_options == {"directory": NOTEBOOKS}
     with pytest.raises(Refused, match="This start was not checked") as refused:
-        spawner.require_choice()
+        spawner.decided()
     assert refused.value.status_code == 403
     assert checked("400") == before + 1
     line = audited()
@@ -207,7 +208,7 @@ async def test_a_directory_that_is_not_there_is_in_the_audit_log_with_its_path(
 ) -> None:
     storage.has(THESIS, "missing")
     with pytest.raises(Refused):
-        await spawner.check_choice("Thesis", action="switch")
+        await spawner.decide("Thesis", "switch")
     line = audited()
     assert (line["action"], line["path"], line["allowed"]) == ("switch", THESIS, False)
 
@@ -217,18 +218,31 @@ async def test_who_asks_for_somebody_else_is_in_the_audit_log(
 ) -> None:
     spawner.handler = SimpleNamespace(current_user=SimpleNamespace(name="carol"), request=SimpleNamespace())
     spawner.name = "beside"
-    await spawner.check_choice("notebooks")
+    await spawner.decide("notebooks")
     line = audited()
     assert (line["by"], line["user"], line["server"]) == ("carol", "alice", "beside")
 
 
-async def test_a_list_that_was_just_read_is_not_read_again(spawner: Spawner, lab: Services) -> None:
-    grants = await lab.grants.fresh("alice")
+async def test_a_start_reads_the_list_once_and_never_does_without(
+    spawner: Spawner, lab: Services, audited: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    fresh = lab.access.source.fresh
+
+    async def noted(userid: str) -> Grants:
+        reads.append(userid)
+        return await fresh(userid)
+
+    monkeypatch.setattr(lab.access.source, "fresh", noted)
+    await spawner._apply_choice({"directory": "notebooks"})
+    assert reads == ["alice"]
     Path(lab.settings.namespaces_file).write_text("{ half a file")
-    assert (await spawner.check_choice("notebooks", grants=grants)).real == NOTEBOOKS
     with pytest.raises(Refused) as refused:
-        await spawner.check_choice("notebooks")
+        await spawner._apply_choice({"directory": "notebooks"})
     assert refused.value.status_code == 503
+    line = audited()
+    assert (line["asked"], line["path"], line["allowed"]) == ("notebooks", None, False)
+    assert "cannot be read at the moment" in line["reason"]
 
 
 # What a server is given
@@ -286,7 +300,7 @@ async def test_what_outlives_a_server_is_in_its_state(spawner: Spawner) -> None:
     assert spawner.cleared
     assert spawner.last_path == THESIS
     with pytest.raises(Refused):
-        spawner.require_choice()
+        spawner.decided()
 
 
 def test_a_state_from_before_the_lab_is_as_a_first_visit() -> None:

@@ -7,35 +7,26 @@ JupyterHub that is installed and says what has moved, and it keeps other modules
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from jupyterhub.handlers import BaseHandler
 from jupyterhub.spawner import Spawner
 
-_PREPARE = BaseHandler.prepare
+Prepare = Callable[[Any], Awaitable[None]]
+_PREPARE: Prepare = BaseHandler.prepare
 
 
-def guard_every_handler(before: Callable[[Any], None], after: Callable[[Any], None]) -> None:
-    """Have every handler, of JupyterHub, authenticators and services, run these around its own `prepare`.
+def guard_every_handler(guard: Callable[[Prepare], Prepare]) -> None:
+    """Replace `BaseHandler.prepare`, with which every handler begins: of JupyterHub, authenticators and services.
 
-    It replaces `BaseHandler.prepare`, with which all of them begin. Considered instead: `transforms` in
-    `tornado_settings` see answers only, and `extra_handlers` come after JupyterHub's own.
+    Considered instead: `transforms` in `tornado_settings` see answers only, and `extra_handlers` come after those of
+    JupyterHub.
 
     Args:
-        before: called before JupyterHub knows who asks. It may raise `tornado.web.Finish` to answer itself.
-        after: called when `handler.current_user` is known.
+        guard: makes the new one from JupyterHub's. A second call replaces the guard of the first.
     """
-
-    @functools.wraps(_PREPARE)
-    async def prepare(handler: Any) -> None:
-        before(handler)
-        prepared: Awaitable[None] = _PREPARE(handler)
-        await prepared
-        after(handler)
-
-    BaseHandler.prepare = prepare
+    BaseHandler.prepare = guard(_PREPARE)
 
 
 def remember_options(spawner: Spawner, options: dict[str, Any]) -> None:
@@ -48,11 +39,11 @@ def remember_options(spawner: Spawner, options: dict[str, Any]) -> None:
     spawner.user_options = spawner.orm_spawner.user_options = options
 
 
-def save_state(spawner: Spawner) -> None:
-    """Save `get_state()` now.
+def save_state(spawner: Spawner, state: dict[str, Any]) -> None:
+    """Save a server's state now.
 
     JupyterHub saves it when the server answers. A hub that ends between the fork and that moment would leave a server
     that nobody knows. There is no public call for it.
     """
-    spawner.orm_spawner.state = spawner.get_state()
-    spawner.db.commit()
+    spawner.orm_spawner.state = state
+    spawner.user.db.commit()

@@ -12,8 +12,10 @@ import traitlets.log
 from jinja2 import Environment, FileSystemLoader
 
 from .access.audit import AuditLog
+from .access.decision import Access
 from .access.grants_source import GrantsSource, make_reader
-from .forking.parents import PlainParent, StartTurns
+from .forking.parents import PlainParent
+from .forking.servers import Servers
 from .probing.prober import Prober
 from .settings import LearningLab
 from .warm.start import WarmParent
@@ -27,12 +29,10 @@ class Services:
 
     Attributes:
         settings: every option.
-        grants: reads what users are granted.
-        prober: looks at directories as their user.
-        audit: writes decisions.
+        access: decides what people may open.
         plain: starts servers the plain way.
         warm: forks them; None where it is turned off.
-        turns: those of the starts that come at once.
+        servers: starts them, the one way or the other.
         templates: the lab's, without JupyterHub's around them, which may await. They escape what they are given.
     """
 
@@ -41,14 +41,18 @@ class Services:
     def __init__(self, settings: LearningLab, log: logging.Logger) -> None:
         self.settings = settings
         self.log = log
-        self.grants = GrantsSource(make_reader(settings), settings, log)
-        self.prober = Prober(deadline=settings.probe_deadline, ttl=settings.menu_probe_ttl, log=log)
-        self.audit = AuditLog(settings.audit_log, log)
-        self.turns = StartTurns()
+        self.access = Access(
+            GrantsSource(make_reader(settings), settings, log),
+            Prober(deadline=settings.probe_deadline, ttl=settings.menu_probe_ttl, log=log),
+            AuditLog(settings.audit_log, log),
+            settings,
+            log,
+        )
         self.templates = make_templates([str(TEMPLATES)], {})
         self.plain = PlainParent(log)
         environ = {"JUPYTER_CONFIG_PATH": JUPYTER_CONFIG}
         self.warm = WarmParent(settings.warm_leave_out, environ, log) if settings.warm else None
+        self.servers = Servers(self.warm, self.plain, log)
 
     @classmethod
     def instance(cls) -> Services:
@@ -60,8 +64,7 @@ class Services:
 
     def close(self) -> None:
         """Write out what is decided, and let go of connections. The parents of servers end by themselves."""
-        self.audit.close()
-        self.grants.close()
+        self.access.close()
 
 
 def make_templates(paths: Sequence[str], options: Mapping[str, Any]) -> Environment:

@@ -93,7 +93,7 @@ class _MenuPage(BaseHandler):  # type: ignore[misc]
             }
         )
         try:
-            chosen = await spawner.check_choice(options.get("directory", ""), action=action)
+            decision = await spawner.decide(options.get("directory", ""), action)
         except Refused as error:
             self.set_status(error.status_code)
             for name, value in error.headers.items():
@@ -101,9 +101,9 @@ class _MenuPage(BaseHandler):  # type: ignore[misc]
             page = "switch.html" if spawner.active else "spawn.html"
             await self._show_menu(spawner, page, address, replace(asked, error=error.jupyterhub_message))
             return
-        path = chosen.directory.path
+        path = decision.directory.path
         if self.get_body_argument("beside", "") and self.allow_named_servers and spawner.active:
-            server_name = self._new_server_name(chosen.directory.entry.name)
+            server_name = self._new_server_name(decision.directory.entry.name)
         elif spawner.ready and path == spawner.last_path:
             self.redirect(lab_url(user.server_url(server_name), file.name if file and file.directory == path else ""))
             return

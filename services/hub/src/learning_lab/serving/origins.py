@@ -18,6 +18,7 @@ Where all people's servers have the hub's own address, a browser takes their pag
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import time
@@ -33,7 +34,7 @@ from jupyterhub.handlers.pages import HealthCheckHandler
 from tornado import httputil, web
 
 from learning_lab.errors import Refused
-from learning_lab.jupyterhub_internals import guard_every_handler
+from learning_lab.jupyterhub_internals import Prepare, guard_every_handler
 
 OWN_COOKIE = "learning-lab-own"
 OWN_DAYS = 31
@@ -95,31 +96,30 @@ def own_mark(secret: str, userid: str, now: float) -> str:
     return f"{until}.{proof.hex()}"
 
 
-# These tell nothing, or only lead on.
-_EXEMPT = (HealthCheckHandler, PrefixRedirectHandler)
-
-
 def install() -> None:
     """Have every handler of JupyterHub's and the lab's keep the rules, before it does anything."""
-    guard_every_handler(_before, _after)
+    guard_every_handler(_guarded)
 
 
-def _before(handler: Any) -> None:
-    exempt = isinstance(handler, _EXEMPT)
-    lost = _is_of_a_server(handler)  # JupyterLab, whose server has ended: it asks the person then
-    if (lost or not exempt) and refusal(handler.request.headers, api=isinstance(handler, APIHandler)):
-        # Not an error page: that has the XSRF token in it.
-        handler.set_status(424 if lost else 403)
-        handler.set_header("Content-Type", "application/json" if lost else "text/plain; charset=utf-8")
-        raise web.Finish(NOT_HERE if lost else NOT_FOR_SCRIPTS)
-    if not exempt and not isinstance(handler, APIHandler | MetricsHandler):
-        _lead_to_the_address(handler)
-        _refuse_a_persons_form(handler)
+def _guarded(prepare: Prepare) -> Prepare:
+    @functools.wraps(prepare)
+    async def guarded(handler: Any) -> None:
+        # These tell nothing, or only lead on.
+        exempt = isinstance(handler, HealthCheckHandler | PrefixRedirectHandler)
+        lost = _is_of_a_server(handler)  # JupyterLab, whose server has ended: it asks the person then
+        if (lost or not exempt) and refusal(handler.request.headers, api=isinstance(handler, APIHandler)):
+            # Not an error page: that has the XSRF token in it.
+            handler.set_status(424 if lost else 403)
+            handler.set_header("Content-Type", "application/json" if lost else "text/plain; charset=utf-8")
+            raise web.Finish(NOT_HERE if lost else NOT_FOR_SCRIPTS)
+        if not exempt and not isinstance(handler, APIHandler | MetricsHandler):
+            _lead_to_the_address(handler)
+            _refuse_a_persons_form(handler)
+        await prepare(handler)
+        if not handler.subdomain_host and not exempt and not isinstance(handler, APIHandler):
+            _mark_owner(handler)
 
-
-def _after(handler: Any) -> None:
-    if not handler.subdomain_host and not isinstance(handler, (*_EXEMPT, APIHandler)):
-        _mark_owner(handler)
+    return guarded
 
 
 def _is_of_a_server(handler: Any) -> bool:
