@@ -390,6 +390,32 @@ async def test_jupyterhubs_page_shows_a_plain_visit_its_menu(spawner: Spawner) -
     assert await spawner.options_form(spawner) == "||True|Learning Lab|/base/hub/"
 
 
+async def test_a_menu_that_says_the_same_is_not_made_again_and_any_other_is(
+    spawner: Spawner, lab: Services, storage: Storage
+) -> None:
+    shown_by(spawner)
+    count = iter(range(100))
+    lab.templates.globals["made"] = lambda: next(count)
+    lab.templates.loader = jinja2.DictLoader({"menu.html": "{{ made() }}"})
+    asked = Asked()
+    assert await spawner.render_menu(asked) == "0"
+    assert await spawner.render_menu(asked) == "0"
+    assert await spawner.render_menu(Asked(typed="x")) == "1"
+    storage.has(THESIS, "missing")
+    assert await spawner.render_menu(Asked(typed="x")) == "2", "what is there has changed"
+    file = Path(lab.settings.namespaces_file)
+    file.write_text(file.read_text().replace("title: Thesis", "title: Other"))
+    await asyncio.sleep(0.06)  # a menu may be 50 ms old
+    assert await spawner.render_menu(Asked(typed="x")) == "3", "the list has changed"
+    await spawner._apply_choice({"directory": "notebooks"})
+    assert await spawner.render_menu(Asked(typed="x")) == "4", "what was last used has changed"
+    spawner.active = True
+    assert await spawner.render_menu(Asked(typed="x")) == "5", "what is open has changed"
+    assert await spawner.render_menu(Asked(typed="x")) == "5"
+    spawner.user.name = "somebody else"
+    assert await spawner.render_menu(Asked(typed="x")) == "6"
+
+
 async def test_jupyterhubs_page_shows_what_was_just_posted_to_it(spawner: Spawner) -> None:
     shown_by(spawner)
     assert spawner.options_from_form({"typed": ["<b>"]}) == {"directory": "<b>"}

@@ -11,6 +11,7 @@ Rules kept here:
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -22,6 +23,8 @@ from .probing.prober import Found
 
 Writing = Literal["free", "unwanted", "impossible"]
 
+_MOST_KEPT = 100  # people whose last menu is kept: a class that looks at it at once
+_LONGEST_KEPT = 2**15  # characters: some twenty directories
 _MOST_SEEN = 1000  # directories of a person's that are remembered: a full list, and as many from before
 
 
@@ -114,6 +117,26 @@ class Menu:
     def error(self) -> str | None:
         """Why the last try was refused."""
         return self.asked.error
+
+
+class Rendered:
+    """The last menu of some people as HTML. A menu that is made of the same is the same, so it is not made again."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[object, tuple[object, str]] = OrderedDict()
+
+    def get(self, whose: object, made_of: object) -> str | None:
+        """What was kept; None when it was made of something else."""
+        kept, html = self._kept.get(whose, (None, ""))
+        return html if kept == made_of else None
+
+    def keep(self, whose: object, made_of: object, html: str) -> None:
+        """Keep it in place of the one before; a long one is not worth its memory."""
+        self._kept.pop(whose, None)
+        if len(html) <= _LONGEST_KEPT:
+            self._kept[whose] = (made_of, html)
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
 
 
 def fingerprint(path: str) -> str:

@@ -82,6 +82,7 @@ def refusal(headers: Mapping[str, str], *, api: bool) -> bool:
     return mode == "no-cors" if api else mode != "navigate"
 
 
+@functools.lru_cache(maxsize=1024)
 def own_mark(secret: str, userid: str, now: float) -> str:
     """The mark of a browser in which this user is logged in: `<seconds>.<proof>`; `one_origin.js` checks it.
 
@@ -174,7 +175,7 @@ def _mark_owner(handler: Any) -> None:
             raise Refused(403, NOT_YOURS.format(owner=owner))
     handler.set_cookie(
         OWN_COOKIE,
-        own_mark(handler.proxy.auth_token, user.name, time.time()),
+        own_mark(handler.proxy.auth_token, user.name, time.time() // 3600 * 3600),  # the same for an hour
         path=user.base_url,
         max_age=OWN_DAYS * 24 * 3600,
         httponly=True,

@@ -28,7 +28,7 @@ from learning_lab.access.directories import NotGranted, resolve
 from learning_lab.access.grants_source import Shown
 from learning_lab.errors import Refused
 from learning_lab.jupyterhub_internals import remember_options
-from learning_lab.menu import Asked, Menu, build_menu, now_seen
+from learning_lab.menu import Asked, Menu, Rendered, build_menu, now_seen
 from learning_lab.services import JUPYTER_CONFIG, Services
 from learning_lab.serving.hub_server import client_address
 
@@ -39,6 +39,8 @@ _OWN = "learning_lab"  # our key in the spawner's state
 # hands it to no one: it renders the default server's form, also for a named server, and a person may have two tabs. So
 # it is kept with the request, which is a task with a context of its own, and not with a spawner.
 _posted: ContextVar[Asked | None] = ContextVar("posted", default=None)
+
+_RENDERED = Rendered()
 
 
 if TYPE_CHECKING:
@@ -75,14 +77,27 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         Args:
             asked: what the request says; None, as JupyterHub calls it, for what its own page was sent.
         """
-        menu = await self.menu(asked or _posted.get() or self._asked_by_page())
         lab = Services.instance()
-        return lab.templates.get_template("menu.html").render(
-            menu=menu, lab_title=lab.settings.title, lab_help_url=lab.settings.help_url, base_url=self.hub.base_url
-        )
+        known = await self._known(asked or _posted.get() or self._asked_by_page())
+        template = lab.templates.get_template("menu.html")  # another one when its file has changed
+        whose, made_of = (self.user.name, self.name), (template, known)
+        html = _RENDERED.get(whose, made_of)
+        if html is None:
+            html = template.render(
+                menu=build_menu(**known),
+                lab_title=lab.settings.title,
+                lab_help_url=lab.settings.help_url,
+                base_url=self.hub.base_url,
+            )
+            _RENDERED.keep(whose, made_of, html)
+        return html
 
     async def menu(self, asked: Asked) -> Menu:
         """The data of this user's menu: a fresh list, or the last known one with a notice."""
+        return build_menu(**await self._known(asked))
+
+    async def _known(self, asked: Asked) -> dict[str, Any]:
+        """What the menu is built from: the arguments of `build_menu`."""
         lab = Services.instance()
         shown = await self.shown()
         found = {}
@@ -91,17 +106,17 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
             paths = {entry.path for entry in shown.grants.usable} | set(filter(None, (self._last, asked.preselect)))
             found = await lab.access.prober.states(self.user.name, paths, lab.settings.menu_probe_wait)
         running = self._last if self.user.spawners[self.name].active else None
-        return build_menu(
-            self.user.name,
-            shown.grants,
-            found,
-            notices=[shown.notice] if shown.notice else [],
-            stale=shown.stale,
-            last=self._last,
-            seen=self._seen,
-            running=running,
-            asked=asked,
-        )
+        return {
+            "userid": self.user.name,
+            "grants": shown.grants,
+            "found": found,
+            "notices": (shown.notice,) if shown.notice else (),
+            "stale": shown.stale,
+            "last": self._last,
+            "seen": self._seen,
+            "running": running,
+            "asked": asked,
+        }
 
     async def shown(self) -> Shown:
         """This user's list for display: it may be the last known one."""
