@@ -1,4 +1,4 @@
-"""Thirty people start their servers within five seconds, as a class does."""
+"""Thirty people start their servers within five seconds, like a class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server_start import Routes, Start, Starter
 __all__ = ["PEER", "measure"]
 
 CLASS = PEOPLE[:30]
-SECONDS = 5.0  # the clicks come evenly, so the last one clicks shortly before these are over
+SECONDS = 5.0  # the clicks are spread evenly, so the last one comes shortly before the end
 LEFT_ALONE_SECONDS = 5.0
 
 
@@ -53,7 +53,7 @@ async def _together(hub: Hub) -> dict[str, float]:
             await asyncio.sleep(number * SECONDS / len(everybody))
             return await person.start(routes)
 
-        async with routes.watched(0.05):  # a hundred looks a second would slow a class
+        async with routes.watched(0.05):  # polling a hundred times a second would slow the class down
             starts = await asyncio.gather(*(one(number, person) for number, person in enumerate(everybody)))
         for start in starts:
             if start.error:

@@ -1,4 +1,4 @@
-"""A good log-in while twenty people guess passwords without a pause."""
+"""A good log-in while twenty people guess passwords nonstop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GUESSERS = 20
 
 
 def measure(repeats: int) -> list[Figure]:
-    """Log in 20 times for each repeat at the lab, and once at its peer, where it takes half a minute."""
+    """Log in 20 times per repeat at the lab, and once at its peer, where it takes half a minute."""
     worst = Figure("good log-in in a flood, p99", "s", [Bar(1, "lab")], summary=percentile(0.99))
     middle = Figure("  median", "s", summary=statistics.median)
     with side_by_side() as hubs:

@@ -1,6 +1,6 @@
 """The lab and its peer, plain JupyterHub with the same packages, side by side and serving the same people.
 
-The sides take turns, and each goes first every other time: these machines are shared and noisy, so read the ratios and
+The sides take turns, and each goes first every other time. The machines are shared and noisy, so compare the ratios,
 not the seconds.
 """
 
@@ -34,13 +34,13 @@ _WARM_SECONDS = 60
 
 @dataclass
 class Hub:
-    """One side.
+    """One of the two sides.
 
     Attributes:
         is_lab: whether it is the lab, and not its peer.
         running: the hub.
-        proxy_api: where its proxy tells its routes: a URL, or the path of a Unix socket.
-        proxy_token: for it.
+        proxy_api: where its proxy lists its routes: a URL, or the path of a Unix socket.
+        proxy_token: the token for that.
     """
 
     is_lab: bool
@@ -50,12 +50,12 @@ class Hub:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The address of the hub."""
         return self.running.url
 
 
 class NotWarm(RuntimeError):
-    """The lab's warm parent did not get ready, so its starts would not be those that are promised."""
+    """The lab's warm parent did not become ready, so its starts would be slower than promised."""
 
 
 @contextlib.contextmanager
@@ -63,7 +63,7 @@ def side_by_side() -> Iterator[list[Hub]]:
     """Run the lab and its peer, fresh, until the block ends.
 
     Raises:
-        NotWarm: the lab's warm parent did not get ready.
+        NotWarm: the lab's warm parent did not become ready.
     """
     token = secrets.token_hex(32)
     (port,) = free_ports(1)
@@ -82,16 +82,16 @@ def side_by_side() -> Iterator[list[Hub]]:
 
 
 def turns(hubs: list[Hub], repeats: int, *, unmeasured: bool = False) -> Iterator[tuple[Hub, bool]]:
-    """Whose turn it is, `repeats` times each.
+    """Give each side `repeats` turns.
 
     Args:
         hubs: the sides.
         repeats: how often each is measured.
-        unmeasured: begin with a turn of each that does not count, for the files' cache and for what the first start of
-            a person makes in their home.
+        unmeasured: begin with one turn each that does not count, to fill the file cache and to create what a user's
+            first start leaves in their home.
 
     Yields:
-        The side, and whether its turn counts.
+        The side, and whether this turn counts.
     """
     for repeat in range(0 if unmeasured else 1, repeats + 1):
         for hub in hubs if repeat % 2 else hubs[::-1]:
@@ -123,6 +123,6 @@ def _wait_until_warm(lab: EmbeddedLab) -> None:
     while "The warm parent is ready" not in lab.log.read_text(errors="replace"):
         if time.monotonic() > until:
             raise NotWarm(
-                f"The warm parent was not ready after {_WARM_SECONDS} s. The hub's log ends with\n{lab.tail(20)}"
+                f"The warm parent was not ready after {_WARM_SECONDS} s. The end of the hub's log:\n{lab.tail(20)}"
             )
         time.sleep(0.1)

@@ -1,6 +1,6 @@
-"""What reading a namespace costs in a new process, beside the official client.
+"""What reading a namespace costs in a new process, compared with the official client.
 
-Each runs in a process of its own, against a local HTTPS server that speaks Kubernetes' wire format.
+Each runs in its own process, against a local HTTPS server that speaks Kubernetes' wire format.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OFFICIAL = (
     "from kubernetes import client, config; config.load_kube_config();"
     " client.CoreV1Api().read_namespace('alice').metadata.annotations['learning-lab.dev/userid']"
 )
-# Of the process alone: getrusage counts what the parent had before exec.
+# The process's own peak: getrusage would include what the parent used before exec.
 PEAK = "\nprint(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 
 
@@ -42,11 +42,11 @@ def measure(repeats: int) -> list[Figure]:
                 cluster={"certificate-authority-data": authority.data},
             )
             environment = os.environ | {"KUBECONFIG": str(file)}
-            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling is not what is measured
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compilation should not be measured
             for repeat in range(repeats + 1):
                 ours, official = _cost(OURS, environment), _cost(OFFICIAL, environment)
                 nothing = _cost(NOTHING, environment)
-                if repeat:  # the first fills the files' cache
+                if repeat:  # the first one fills the file cache
                     seconds.lab.append(ours[0])
                     seconds.peer.append(official[0])
                     memory.lab.append(ours[1])
@@ -56,7 +56,7 @@ def measure(repeats: int) -> list[Figure]:
 
 
 def _cost(code: str, environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds and MiB of a Python process that runs the code."""
+    """Seconds and MiB that a Python process takes to run the code."""
     before = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code + PEAK], env=environment, check=True, capture_output=True)
     return time.perf_counter() - before, int(done.stdout) / 2**10

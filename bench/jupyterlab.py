@@ -1,4 +1,4 @@
-"""From a real click in Chromium to a JupyterLab that can be used."""
+"""From a real click in Chromium to a usable JupyterLab."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["PEER", "measure"]
 
 
 def measure(repeats: int) -> list[Figure]:
-    """Click at both hubs, in turns; one turn of each that is not measured comes first."""
+    """Click at both hubs in turns, after one turn each that is not measured."""
     usable = Figure("click on Start -> JupyterLab usable", "s", [Bar(0.45)], "Click to usable Lab")
     landed = Figure("  of it, until JupyterLab's page comes", "s")
     with side_by_side() as hubs:
@@ -29,7 +29,7 @@ async def _one(hub: Hub) -> tuple[float, float]:
     async with people.browser(hub.url) as http:
         person = Starter(http, PEOPLE[0], hub.url)
         await person.come_in()
-        # The lab has more than one button: this is the one that opens the chosen card.
+        # The lab has several buttons: this one opens the chosen card.
         found = await person.start_in_chromium(".actions button" if hub.is_lab else "form [type=submit]")
         await person.stop()
         return found

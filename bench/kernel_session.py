@@ -1,4 +1,4 @@
-"""A person at work while the lab is edited: a running server, and a kernel that keeps a variable."""
+"""A person who keeps working while the lab is edited: a running server, and a kernel that keeps a variable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TELL = "print(os.getppid(), os.getpid(), answer)"
 
 
 class LostWork(RuntimeError):
-    """The server or the kernel is another one than before, or does not answer."""
+    """The server or the kernel is not the same as before, or does not respond."""
 
 
 class AtWork:
@@ -38,7 +38,7 @@ class AtWork:
         self._before = self._run(TELL)
 
     def go_on(self) -> None:
-        """Look whether server, kernel and variable are what they were.
+        """Check that server, kernel and variable are the same as before.
 
         Raises:
             LostWork: they are not.
@@ -46,16 +46,16 @@ class AtWork:
         try:
             now = self._run(TELL)
         except (OSError, HTTPError, WebSocketError, TimeoutError) as error:
-            raise LostWork(f"The kernel of alice does not answer any more: {error}") from None
+            raise LostWork(f"Alice's kernel does not respond any more: {error}") from None
         if now != self._before:
-            raise LostWork(f"Server, kernel and variable of alice were {self._before!r} and are {now!r}.")
+            raise LostWork(f"Alice's server, kernel and variable were {self._before!r} and are {now!r}.")
 
     def leave(self) -> None:
         """Stop the server."""
         self._person.stop()
 
     def _run(self, code: str) -> str:
-        """Run a cell; returns what it prints."""
+        """Run a cell. Returns what it prints."""
 
         async def run() -> str:
             async with asyncio.timeout(30), Channels.of(self._person, self._kernel) as channels:

@@ -1,10 +1,10 @@
-"""An edit of the sources until the lab's address shows it: live, beside a new image and a new pod.
+"""How long an edit of the sources takes to show at the lab's address: live, compared with a new image and a new pod.
 
-Real sources are edited and put back, also after Ctrl-C. With a `tilt` on the PATH, `tilt up` of the project's own
-Tiltfile does the live updates; without one, the same copy and the same restart by kubectl. While it does, alice has a
-server and a kernel with a variable: the run fails when they are not the same afterwards. The peer is `kind load`, the
-usual way on kind; a push of changed layers to the local registry, as `make up` does it, is measured too. Neither of
-the two cares what was edited, so each takes one edit in every repeat.
+Real sources are edited and restored, even after Ctrl-C. With a `tilt` on the PATH, `tilt up` with the project's own
+Tiltfile does the live updates; without one, kubectl does the same copy and restart. Meanwhile alice has a server and a
+kernel with a variable: the run fails if they are not the same afterwards. The peer is `kind load`, the usual way on
+kind; a push of changed layers to the local registry, as `make up` does it, is measured too. For these two it makes no
+difference what was edited, so each gets one edit per repeat.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Edit:
     """A change of a source file that can be seen from outside.
 
     Attributes:
-        name: of the figure.
+        name: the name of the figure.
         path: the file.
-        old: a text that is in it once.
-        new: what takes its place, with ``MARK`` where the text of the measurement goes.
+        old: a text that occurs in it once.
+        new: its replacement, with ``MARK`` for the text of this measurement.
         seen: whether the lab shows that text.
-        within: seconds that are promised for it.
-        faster: times faster than with `kind load`, as is promised.
+        within: the promised number of seconds.
+        faster: how many times faster than `kind load` is promised.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Edit:
 
 @contextlib.contextmanager
 def put_back(*paths: Path) -> Iterator[None]:
-    """Write the files as they were, whatever happens."""
+    """Restore the files after the block, whatever happens."""
     before = {path: path.read_bytes() for path in paths}
     try:
         yield
@@ -78,7 +78,7 @@ def put_back(*paths: Path) -> Iterator[None]:
 
 
 def seconds_until_seen(edit: Edit, way: Way) -> float:
-    """Make the edit, bring it into the cluster, and wait until the lab shows it."""
+    """Make the edit, get it into the cluster, and wait until the lab shows it."""
     mark = f"{MARK}{uuid.uuid4().hex}"
     text = edit.path.read_text()
     text = re.sub(f"{MARK}[0-9a-f]{{32}}", mark, text) if MARK in text else text.replace(edit.old, edit.new)
@@ -88,13 +88,13 @@ def seconds_until_seen(edit: Edit, way: Way) -> float:
     way.bring(edit.path)
     while not edit.seen(mark):
         if time.perf_counter() - began > SECONDS:
-            raise NoCluster(f"The edit of {edit.path.name} was not seen in {SECONDS} s.")
+            raise NoCluster(f"The edit of {edit.path.name} did not show within {SECONDS} s.")
         time.sleep(0.02)
     return time.perf_counter() - began
 
 
 def edits(cluster: Cluster) -> list[Edit]:
-    """The edits, and how each is seen."""
+    """The edits, and how to see each of them."""
     http = httpx.Client(base_url=cluster.address, timeout=10)
     bob = Person(cluster, "bob")
     bob.log_in()
@@ -130,7 +130,7 @@ def edits(cluster: Cluster) -> list[Edit]:
 
 
 def image_of(cluster: Cluster) -> dict[str, int]:
-    """The layers of the hub's image, digest and compressed bytes, as the registry has them."""
+    """The layers of the hub's image in the registry: digest and compressed bytes."""
     containers = cluster.get(DEPLOYMENT, "-n", LAB)["spec"]["template"]["spec"]["containers"]
     reference = next(each["image"] for each in containers if each["name"] == "hub").partition("/")[2]
     name, _, tag = reference.rpartition("@" if "@" in reference else ":")
@@ -140,10 +140,10 @@ def image_of(cluster: Cluster) -> dict[str, int]:
 
 
 def change_packages(cluster: Cluster, file: Path, way: Way) -> tuple[float, int, int]:
-    """Change what the packages are installed from.
+    """Change the file from which the packages are installed.
 
     Returns:
-        Seconds until the lab runs with the new image, the bytes that travelled, and those of the whole image.
+        Seconds until the lab runs with the new image, the bytes that were transferred, and those of the whole image.
     """
     before, pod = image_of(cluster), cluster.pod()["metadata"]["uid"]
     began = time.perf_counter()
@@ -151,7 +151,7 @@ def change_packages(cluster: Cluster, file: Path, way: Way) -> tuple[float, int,
     way.bring(file)
 
     def is_new() -> bool:
-        with contextlib.suppress(AssertionError):  # between two pods
+        with contextlib.suppress(AssertionError):  # raised between two pods
             found = cluster.pod()
             return (
                 found["metadata"]["uid"] != pod
@@ -168,7 +168,7 @@ def change_packages(cluster: Cluster, file: Path, way: Way) -> tuple[float, int,
 
 
 def measure(repeats: int) -> list[Figure]:
-    """Edit, look, and put back.
+    """Edit, check, and restore.
 
     Raises:
         RuntimeError: there is no cluster with the lab, a step failed, or alice lost her work.
@@ -201,7 +201,7 @@ def _measure(cluster: Cluster, tilt: Tilt | None, repeats: int) -> list[Figure]:
         image = Figure(f"a change of packages, by {(tilt or push).name}", "s")
         travelled = Figure("  of its image travelled", "MiB")
         with put_back(*(edit.path for edit in all_edits), packages):
-            say(f"live, by {live.name}, while alice is at work")
+            say(f"live, by {live.name}, while alice is working")
             alice = AtWork(cluster)
             for _ in range(repeats):
                 for edit, figure in zip(all_edits, figures, strict=True):
@@ -215,7 +215,7 @@ def _measure(cluster: Cluster, tilt: Tilt | None, repeats: int) -> list[Figure]:
             travelled.text = f"  of its image's {whole / 2**20:.0f} MiB travelled"
     with put_back(*(edit.path for edit in all_edits)):
         say(f"the peers: {push.name}; {load.name}")
-        push.bring()  # what the change of packages left is not the peers' to build
+        push.bring()  # so that the peers don't have to build what the change of packages left
         for repeat in range(repeats):
             edit = all_edits[repeat % len(all_edits)]
             pushed.lab.append(seconds_until_seen(edit, push))
@@ -229,5 +229,5 @@ def _measure(cluster: Cluster, tilt: Tilt | None, repeats: int) -> list[Figure]:
 
 
 def say(what: str) -> None:
-    """Tell what is being done."""
+    """Print what is being done."""
     print(f"bench: {what} ...", file=sys.stderr, flush=True)

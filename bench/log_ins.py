@@ -1,4 +1,4 @@
-"""Two hundred people log in at the same moment; afterwards, what the hub has taken of the memory."""
+"""Two hundred people log in at the same moment; afterwards, the hub's memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def measure(repeats: int) -> list[Figure]:
 
 
 def _memory(hub: Hub) -> float:
-    """MiB of the hub and, for the lab, of the process that looks at directories."""
+    """MiB of the hub and, for the lab, of the process that checks directories."""
     process = psutil.Process(hub.running.pid)
     beside = [each for each in process.children() if "probing/worker.py" in " ".join(each.cmdline())]
     return sum(each.memory_full_info().pss for each in [process, *beside]) / 2**20

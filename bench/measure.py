@@ -1,10 +1,11 @@
-"""Measure the lab beside its peers and print one report: `make bench`, `make bench ARGS="menu start --repeats 3"`.
+"""Measure the lab against its peers and print one report: `make bench`, `make bench ARGS="menu start --repeats 3"`.
 
     python bench/measure.py [SCENARIO ...] [--repeats N] [--plot FILE] [--json FILE]
 
-A scenario is a module of this folder: its docstring says what it measures, `PEER` beside what, and `measure(repeats)`
-gives figures with what is promised of them. All but `live` run inside the sandbox with 200 more people
-(LAB_EXTRA_USERS=200); `live` runs outside, on the cluster of `make up`. The exit code is 1 when a bar is missed.
+A scenario is a module in this folder. Its docstring says what it measures, `PEER` names what it is compared with, and
+`measure(repeats)` returns figures with their bars (what is promised of them). All scenarios except `live` run inside
+the sandbox with 200 more people (LAB_EXTRA_USERS=200); `live` runs outside, on the cluster of `make up`. The exit code
+is 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ ON_THE_CLUSTER = ("live",)
 
 
 def main() -> None:
-    """Measure what the command line names, or everything that needs no cluster."""
-    parser = argparse.ArgumentParser(description="Measure the lab beside its peers, in one run.")
+    """Measure the scenarios on the command line, or all that need no cluster."""
+    parser = argparse.ArgumentParser(description="Measure the lab against its peers, in one run.")
     names = (*SCENARIOS, *ON_THE_CLUSTER)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"some of: {', '.join(names)}")
     parser.add_argument("--repeats", type=int, default=5, help="how often each side is measured (default: 5)")

@@ -1,4 +1,4 @@
-"""The menu page: one person's latency, and pages a second with twenty people."""
+"""The menu page: the latency for one person, and pages per second with twenty people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = 5.0
 
 
 def measure(repeats: int) -> list[Figure]:
-    """Load menus of both hubs."""
+    """Load the menus of both hubs."""
     one = Figure("menu page, one client, median", "ms", [Bar(2, "difference")])
     twenty = Figure("menu pages, 20 clients", "/s", [Bar(1, at_least=True)])
     with side_by_side() as hubs:

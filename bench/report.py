@@ -1,4 +1,4 @@
-"""Figures, each beside its peer's, and whether what is promised of them holds."""
+"""Figures, each next to its peer's, and whether their bars hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure as Sheet
 from matplotlib.patches import FancyBboxPatch
 
-# The colours of the lab's own pages.
+# The colours of the lab's pages.
 SHEET, LINE, INK, TEAL, STONE = "#fffdf9", "#dcd4c4", "#16292c", "#0c575b", "#8a8272"
 
 
@@ -22,8 +22,8 @@ class Bar:
 
     Attributes:
         limit: the bound.
-        of: what is held to it: the lab's figure over its peer's, the difference, or the lab's figure alone.
-        at_least: the bound is a lower one.
+        of: what the bound applies to: the ratio of the lab's figure to its peer's, the difference, or the lab's figure.
+        at_least: whether it is a lower bound.
     """
 
     limit: float
@@ -37,12 +37,12 @@ class Figure:
 
     Attributes:
         text: what is measured.
-        unit: of the values.
+        unit: the unit of the values.
         bars: what is promised.
-        drawn: what the plot calls it; "" where the plot leaves it out.
-        summary: makes one value of those that were measured.
+        drawn: its label in the plot; "" if the plot omits it.
+        summary: turns the measured values into one.
         lab: the lab's values.
-        peer: the peer's values; empty where there is no peer.
+        peer: the peer's values; empty if there is no peer.
     """
 
     text: str
@@ -55,13 +55,13 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """The lab's value over the peer's; None where the peer has none, or 0."""
+        """The ratio of the lab's value to the peer's; None if the peer has none, or 0."""
         if not self.lab or not self.peer or not self.summary(self.peer):
             return None
         return self.summary(self.lab) / self.summary(self.peer)
 
     def shown(self, values: Sequence[float]) -> str:
-        """The summary of these values, with its unit: three significant digits, and no places for large ones."""
+        """The summary of these values with its unit: three significant digits, and no decimals for large values."""
         if not values:
             return "-"
         value = self.summary(values)
@@ -69,11 +69,11 @@ class Figure:
         return f"{value:.{places}f} {self.unit}".strip()
 
     def missed(self) -> list[Bar]:
-        """The bars that do not hold. A bar without figures is not held to anything."""
+        """The bars that do not hold. A bar without figures is not checked."""
         return [bar for bar in self.bars if (found := self._value(bar)) is not None and not _holds(bar, found)]
 
     def verdict(self) -> str:
-        """What was promised, and whether it holds; "" where nothing is."""
+        """What was promised, and whether it holds; "" if nothing was."""
         told = []
         for bar in self.bars:
             word = "at least" if bar.at_least else "at most"
@@ -93,12 +93,12 @@ class Figure:
         return self.summary(self.lab) - (self.summary(self.peer) if bar.of == "difference" else 0)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for a file."""
+        """The whole figure, for a file."""
         return {"text": self.text, "unit": self.unit, "lab": self.lab, "peer": self.peer, "ratio": self.ratio}
 
 
 def percentile(share: float) -> Callable[[Sequence[float]], float]:
-    """A summary: the value that so large a share of the values does not exceed."""
+    """A summary: the value that this share of the values does not exceed."""
 
     def of(values: Sequence[float]) -> float:
         return sorted(values)[max(0, -(-len(values) * int(share * 100) // 100) - 1)]
@@ -107,7 +107,7 @@ def percentile(share: float) -> Callable[[Sequence[float]], float]:
 
 
 def table(scenario: str, peer: str, figures: Sequence[Figure]) -> str:
-    """The figures as text: median (or what the figure says), the highest value in brackets, the peer's, the ratio."""
+    """The figures as text: median (or the figure's own summary), highest value in brackets, the peer's, the ratio."""
     lines = [f"{scenario:<46} {'lab':>9} {'highest':>9} {peer:>18} {'highest':>9} {'ratio':>8}   bar"]
     for each in figures:
         cells = [
@@ -122,7 +122,7 @@ def table(scenario: str, peer: str, figures: Sequence[Figure]) -> str:
 
 
 def plot(figures: Sequence[Figure], path: Path, repeats: int) -> None:
-    """Draw the lab beside its peer. On a sheet of its own colour: a README may be light or dark."""
+    """Draw the lab next to its peer. The background has its own colour, because a README may be light or dark."""
     rows = [each for each in figures if each.drawn and each.ratio]
     height, longest = 0.8 + 0.72 * len(rows), max((1, *(row.ratio or 0 for row in rows)))
     sheet = Sheet(figsize=(9, height), facecolor="none")

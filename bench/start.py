@@ -13,11 +13,11 @@ from server_start import NoServer, Routes, Starter
 
 __all__ = ["PEER", "measure"]
 
-LEFT_ALONE_SECONDS = 5.0  # after the answer, before memory is read
+LEFT_ALONE_SECONDS = 5.0  # after the first answer, before memory is read
 
 
 def measure(repeats: int) -> list[Figure]:
-    """Start a server at both hubs, in turns; one turn of each that is not measured comes first."""
+    """Start a server at both hubs in turns, after one turn each that is not measured."""
     figures = {
         "answered": Figure("click on Start -> the server answers", "s", [Bar(0.15)], "Click to first answer"),
         "said": Figure("  of it, until the server says it runs", "s"),
@@ -52,7 +52,7 @@ async def _one(hub: Hub) -> dict[str, float]:
             "answered": start.answered - start.clicked,
             "cpu": start.cpu,
         }
-        # At the lab, what a server says is in a file of its user's.
+        # At the lab, a server's output is in a file of its user.
         own = Path(person.home, ".local/state/learning-lab/server.log")
         found["said"] = server_start.said_running(own if hub.is_lab else hub.running.log) - start.clicked
         await asyncio.sleep(LEFT_ALONE_SECONDS)

@@ -1,4 +1,4 @@
-"""What the attacker's suite attacks: the embedded lab, or the hub's container on a cluster."""
+"""The targets of the attacker's suite: the embedded lab, or the hub's container on a cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab_testing.person import Person
 
 AUDIT_LOG = "/srv/learning-lab/audit.jsonl"  # in the hub's container, by the lab's default
 
-# Becomes the person as a log-in would, and then is the program that comes on standard input.
+# Becomes the user as a log-in would, and then runs the program on standard input.
 AS_PERSON = """
 import os, pwd, sys
 account = pwd.getpwnam(sys.argv.pop(1))
@@ -30,10 +30,10 @@ exec(compile(sys.stdin.read(), "attack", "exec"))
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an attack.
+    """The result of an attack.
 
     Attributes:
-        tried: attempts; 0 would be a test that cannot fail.
+        tried: the number of attempts; with 0, the test could not fail.
         got: what the attacker got, in words.
     """
 
@@ -42,11 +42,11 @@ class Outcome:
 
 
 class Target(Protocol):
-    """A lab that is attacked.
+    """A lab under attack.
 
     Attributes:
         url: its address.
-        embedded: the embedded lab; None where the lab is on a cluster.
+        embedded: the embedded lab; None if the lab is on a cluster.
         cluster: the cluster; None for the embedded lab.
     """
 
@@ -59,13 +59,13 @@ class Target(Protocol):
     def cluster(self) -> Cluster | None: ...
 
     def run_as(self, userid: str, program: str, argument: str, seconds: float) -> str:
-        """Run a Python program as a person where people's servers run; what it printed."""
+        """Run a Python program as a user, where users' servers run. Returns what it printed."""
 
     def person(self, userid: str) -> Person:
         """A person who is logged in."""
 
     def hub_writes_to(self) -> list[str]:
-        """What the hub writes to, as paths and as /proc shows them: its output and its audit log."""
+        """The files that the hub writes to, as /proc shows them: its output and its audit log."""
 
     def hub_wrote(self) -> str:
         """The text of these."""

@@ -1,4 +1,4 @@
-"""Which processes run, by the words of their command line and by their owner."""
+"""Finds running processes by the words of their command line and by their owner."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import psutil
 
 
 def running(words: str, uid: int | None = None) -> list[psutil.Process]:
-    """The processes with these words in their command line, arguments joined by spaces; the oldest PID first.
+    """The processes with these words in their command line (arguments joined by spaces), lowest PID first.
 
     Args:
-        words: e.g. ``-m learning_lab.warm.parent``.
-        uid: only those of this user; of anybody when None.
+        words: for instance ``-m learning_lab.warm.parent``.
+        uid: only this user's processes; None for everybody's.
     """
     found = []
-    for each in psutil.process_iter(["cmdline", "uids"]):  # those that end meanwhile are left out
+    for each in psutil.process_iter(["cmdline", "uids"]):  # leaves out processes that end meanwhile
         owner = each.info["uids"]
         if words in " ".join(each.info["cmdline"] or ()) and (uid is None or (owner and owner.effective == uid)):
             found.append(each)
@@ -21,5 +21,5 @@ def running(words: str, uid: int | None = None) -> list[psutil.Process]:
 
 
 def server_pid(uid: int) -> int:
-    """The PID of the user's Jupyter server; 0 when there is none."""
+    """The PID of the user's Jupyter server; 0 if there is none."""
     return next((each.pid for each in running("jupyterhub-singleuser", uid)), 0)

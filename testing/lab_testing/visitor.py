@@ -1,4 +1,4 @@
-"""What the browser tests are told in: a person at a browser, and the site that is changed around them."""
+"""The vocabulary of the browser tests: a person at a browser, and the site that is changed around them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Visitor:
         expect(self.page.get_by_role("heading", name="Where do you want to work?")).to_be_visible()
 
     def choose(self, title: str) -> None:
-        # The whole card is the target: a click on its title, as a person does it.
+        # Click the title, as a person would: the whole card is the target.
         self.page.locator("#menu label").get_by_text(title, exact=True).click()
         expect(self.page.get_by_role("radio", name=title, exact=True)).to_be_checked()
 
@@ -59,12 +59,12 @@ class Visitor:
         return sorted(item["name"] for item in self._read(f"/user/{self.userid}/api/contents/")["content"])
 
     def directory(self) -> str | None:
-        """The directory of the running server, from the hub; None when nothing runs."""
+        """The directory of the running server, from the hub; None if no server is running."""
         server = self._read(f"/hub/api/users/{self.userid}")["servers"].get("")
         return server["user_options"]["directory"] if server and server["ready"] else None
 
     def _read(self, path: str) -> Any:
-        """What the person's browser is answered, in another tab: it finds names that other programs here do not."""
+        """What the person's browser gets, in another tab: it resolves names that other programs here cannot."""
         tab = self.page.context.new_page()
         try:
             answer = tab.goto(path)
@@ -75,7 +75,7 @@ class Visitor:
             tab.close()
 
     def stop(self) -> None:
-        """Stop what runs, whatever state it is in."""
+        """Stop the server, whatever state it is in."""
         until = time.monotonic() + LAB_SECONDS
         while time.monotonic() < until:
             self.page.goto("/hub/home")
@@ -89,7 +89,7 @@ class Visitor:
 
 
 class Site(Protocol):
-    """What the people who run a lab change around a person: `EmbeddedSite` and `cluster_site.ClusterSite`."""
+    """What a lab's administrators change around a person: `EmbeddedSite` and `cluster_site.ClusterSite`."""
 
     def grant(self, userid: str, directories: list[Any]) -> None:
         """Set the user's list; the next page shows it."""
@@ -100,7 +100,7 @@ class Site(Protocol):
         ...
 
     def forget_tabs(self) -> None:
-        """Make JupyterLab open as on the first day, without the tabs of before."""
+        """Make JupyterLab open as if for the first time, without earlier tabs."""
         ...
 
     def remove(self, path: str) -> None:
@@ -112,11 +112,11 @@ class Site(Protocol):
         ...
 
     def held(self, userid: str) -> contextlib.AbstractContextManager[None]:
-        """Hold the start that the user makes inside: the warm parent, else the server as soon as it is there."""
+        """Hold any start that the user makes within the block: the warm parent, or the server as soon as it exists."""
         ...
 
     def log(self) -> str:
-        """What a failure's reader wants to see."""
+        """What somebody who reads about a failure wants to see."""
         ...
 
     def restore(self) -> None:
@@ -125,14 +125,14 @@ class Site(Protocol):
 
 
 def forget_tabs() -> None:
-    """Make JupyterLab open as on the first day, without the tabs of before, in the homes of this machine."""
+    """Make JupyterLab open as if for the first time, without earlier tabs, for all homes on this machine."""
     for userid in PASSWORDS:
         for workspaces in Path(pwd.getpwnam(userid).pw_dir).glob(".jupyter/lab/workspaces*"):
             shutil.rmtree(workspaces, ignore_errors=True)
 
 
 class EmbeddedSite:
-    """Changes the embedded lab as the people who run it do."""
+    """Changes the embedded lab as its administrators would."""
 
     def __init__(self, lab: EmbeddedLab) -> None:
         self._lab = lab
@@ -158,7 +158,7 @@ class EmbeddedSite:
         self._made.append(Path(path))
 
     def forget_tabs(self) -> None:
-        """Make JupyterLab open as on the first day, without the tabs of before."""
+        """Make JupyterLab open as if for the first time, without earlier tabs."""
         forget_tabs()
 
     def remove(self, path: str) -> None:
@@ -168,7 +168,7 @@ class EmbeddedSite:
         self._moved.append((aside, Path(path)))
 
     def forbid(self, path: str) -> None:
-        """Take away everybody's permission, and the ownership with it."""
+        """Take away everybody's permissions, and the owner's ownership too."""
         status = Path(path).stat()
         self._modes.append((Path(path), status.st_mode & 0o7777))
         os.chown(path, 0, status.st_gid)
@@ -176,7 +176,7 @@ class EmbeddedSite:
 
     @contextlib.contextmanager
     def held(self, userid: str) -> Iterator[None]:
-        """Hold the start that the user makes inside."""
+        """Hold any start that the user makes within the block."""
         parent = next(iter(running("learning_lab.warm.parent", 0)), None)
         if parent:
             parent.suspend()
@@ -206,7 +206,7 @@ class EmbeddedSite:
         raise AssertionError("no server was started")
 
     def log(self) -> str:
-        """What a failure's reader wants to see."""
+        """What somebody who reads about a failure wants to see."""
         return self._lab.tail()
 
     def restore(self) -> None:

@@ -1,4 +1,4 @@
-"""The lab's own parts of the hub process: made once from the settings, shared by spawners and handlers."""
+"""The lab's services in the hub process, created once from the settings and shared by spawners and handlers."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .settings import LearningLab
 from .warm.start import WarmParent
 
 TEMPLATES = Path(__file__).with_name("pages") / "templates"
-JUPYTER_CONFIG = str(Path(__file__).with_name("singleuser") / "jupyter")  # what every user's server is configured with
+JUPYTER_CONFIG = str(Path(__file__).with_name("singleuser") / "jupyter")  # the configuration of every user's server
 
 
 class Services:
-    """The settings and the things that do I/O for them.
+    """The settings, and the objects that do the hub's I/O.
 
     Attributes:
         settings: every option.
         access: decides what people may open.
-        plain: starts servers the plain way.
-        warm: forks them; None where it is turned off.
-        servers: starts them, the one way or the other.
-        templates: the lab's, without JupyterHub's around them, which may await. They escape what they are given.
+        plain: starts servers the normal way.
+        warm: forks servers; None if it is turned off.
+        servers: starts servers, warm or plain, in turn when many are started at once.
+        templates: the lab's own, outside JupyterHub's pages. They escape what they are given.
     """
 
     _instance: ClassVar[Services | None] = None
@@ -56,23 +56,23 @@ class Services:
 
     @classmethod
     def instance(cls) -> Services:
-        """Those of this process, made at the first call from `LearningLab.instance()`."""
+        """This process's services, created on the first call from `LearningLab.instance()`."""
         if cls._instance is None:
             cls._instance = cls(LearningLab.instance(), logging.getLogger(traitlets.log.get_logger().name))
             atexit.register(cls._instance.close)
         return cls._instance
 
     def close(self) -> None:
-        """Write out what is decided, and let go of connections. The parents of servers end by themselves."""
+        """Write out pending audit lines and close connections. The parents of servers end by themselves."""
         self.access.close()
 
 
 def make_templates(paths: Sequence[str], options: Mapping[str, Any]) -> Environment:
-    """Make the environment for what is not a whole page of JupyterHub's.
+    """Make the environment for templates that are not pages of JupyterHub's.
 
     Args:
         paths: the folders, a site's before the lab's: JupyterHub's `template_paths`.
-        options: as JupyterHub's `jinja_environment_options`.
+        options: as in JupyterHub's `jinja_environment_options`.
     """
     given = {name: value for name, value in options.items() if name not in {"autoescape", "enable_async", "loader"}}
     return Environment(loader=FileSystemLoader(paths), autoescape=True, **given)

@@ -1,4 +1,4 @@
-"""No port that people or the hub trust can be had, whatever ends and starts again meanwhile."""
+"""Nobody can get a port that people or the hub trust, whatever ends and restarts in the meantime."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lab_testing.person import Person
 
 
 def proxies_of(lab: EmbeddedLab) -> list[int]:
-    """PIDs of the Node processes that the hub has started."""
+    """The PIDs of the Node processes that the hub has started."""
     return [
         each.pid
         for each in psutil.Process(lab.pid).children()
@@ -28,7 +28,7 @@ def proxies_of(lab: EmbeddedLab) -> list[int]:
 
 
 def listening_ports(pid: int) -> set[int]:
-    """Ports on which a process listens."""
+    """The ports that a process listens on."""
     connections = psutil.Process(pid).net_connections("tcp")
     return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
 
@@ -52,7 +52,7 @@ def test_nobody_gets_a_port_of_the_lab_while_its_proxy_ends_again_and_again(
     killed: list[int] = []
     killer = threading.Thread(target=kill_for, args=(embedded, 5, killed))
     killer.start()
-    # What people's servers are told of the hub is an IPv4 address.
+    # People's servers are given an IPv4 address for the hub.
     outcome = attack("take_ports", ports=sorted(trusted), ipv6=[embedded.port], seconds=6)
     killer.join()
     assert outcome.got == []
@@ -73,7 +73,7 @@ def test_a_proxy_that_ends_is_replaced_at_once_and_loses_no_route(
     ended = time.monotonic()
     again = None
     while again != listed and time.monotonic() < ended + 5:
-        # The connection of the proxy that has ended is reset; a browser asks again.
+        # The ended proxy's connection is reset; a browser would ask again.
         with contextlib.suppress(httpx.TransportError):
             answer = alice.http.get("/user/alice/api/contents/")
             again = answer.json()["content"] if answer.status_code == 200 else None
