@@ -1,8 +1,7 @@
-"""Everything that the lab uses of JupyterHub without JupyterHub promising to keep it.
+"""Everything that relies on parts of JupyterHub that it does not promise to keep.
 
-Whatever else the lab uses is public: documented, or a name without an underscore that JupyterHub's own documentation
-tells spawners, authenticators and handlers to use. `test_jupyterhub_internals.py` looks at each of these in the
-JupyterHub that is installed and says what has moved, and it keeps other modules from adding one elsewhere.
+Everything else that the lab uses is public. `test_jupyterhub_internals.py` checks each of these against the installed
+JupyterHub, says in a sentence what has changed, and makes sure that no other module uses private API.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ def guard_every_handler(guard: Callable[[Prepare], Prepare]) -> None:
 
 
 def remember_options(spawner: Spawner, options: dict[str, Any]) -> None:
-    """Replace the user options that JupyterHub keeps for the next start without any.
+    """Replace the user options that JupyterHub uses for the next start that comes without any.
 
-    JupyterHub has saved what was asked for before `apply_user_options` can refuse it, and saves nothing afterwards: a
-    refused directory would be asked for again at the next start. `spawner.user_options` alone, which is public, is
-    lost when the hub restarts. JupyterHub commits this when the start goes on, or is given up.
+    JupyterHub saves the request before `apply_user_options` can refuse it, and never again: the next start would ask for
+    a refused directory again. The public `spawner.user_options` alone does not survive a restart of the hub. JupyterHub
+    commits the change when the start continues or fails.
     """
     spawner.user_options = spawner.orm_spawner.user_options = options
 
@@ -42,8 +41,8 @@ def remember_options(spawner: Spawner, options: dict[str, Any]) -> None:
 def save_state(spawner: Spawner, state: dict[str, Any]) -> None:
     """Save a server's state now.
 
-    JupyterHub saves it when the server answers. A hub that ends between the fork and that moment would leave a server
-    that nobody knows. There is no public call for it.
+    JupyterHub saves it only once the server responds. If the hub ended between the fork and that moment, nobody would
+    know about the server. There is no public call for this.
     """
     spawner.orm_spawner.state = state
     spawner.user.db.commit()

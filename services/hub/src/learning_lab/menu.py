@@ -23,8 +23,8 @@ from .probing.prober import Found
 
 Writing = Literal["free", "unwanted", "impossible"]
 
-_MOST_KEPT = 100  # people whose last menu is kept: a class that looks at it at once
-_LONGEST_KEPT = 2**15  # characters: some twenty directories
+_MOST_KEPT = 100  # people whose last menu is kept: a class that loads it at the same time
+_LONGEST_KEPT = 2**15  # characters: about twenty directories
 _MOST_SEEN = 1000  # directories of a person's that are remembered: a full list, and as many from before
 
 
@@ -120,18 +120,18 @@ class Menu:
 
 
 class Rendered:
-    """The last menu of some people as HTML. A menu that is made of the same is the same, so it is not made again."""
+    """The last rendered menu of the people who asked most recently, so that an unchanged menu is not rendered again."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[object, tuple[object, str]] = OrderedDict()
 
     def get(self, whose: object, made_of: object) -> str | None:
-        """What was kept; None when it was made of something else."""
+        """The kept HTML, or None if it was rendered from anything else than `made_of`."""
         kept, html = self._kept.get(whose, (None, ""))
         return html if kept == made_of else None
 
     def keep(self, whose: object, made_of: object, html: str) -> None:
-        """Keep it in place of the one before; a long one is not worth its memory."""
+        """Keep this HTML instead of the previous one, unless it is too long."""
         self._kept.pop(whose, None)
         if len(html) <= _LONGEST_KEPT:
             self._kept[whose] = (made_of, html)

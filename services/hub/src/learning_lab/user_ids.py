@@ -1,9 +1,9 @@
 """The only code of the lab that changes user ids.
 
 Rules kept here:
-- whoever becomes a user becomes it for good: real, effective and saved ids, the groups first, while that is permitted;
-- who is not root can only stay who they are;
-- it imports next to nothing: the processes that fork (`probing/worker.py`, `forking/server_parent.py`) import it.
+- a process becomes a user for good: real, effective and saved ids, after the groups, which only root may set;
+- a process that is not root's stays what it is;
+- it imports almost nothing, because the processes that fork (`probing/worker.py`, `forking/server_parent.py`) import it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def become(uid: int, gid: int, groups: Sequence[int]) -> None:
 
 @contextlib.contextmanager
 def without_rights() -> Iterator[None]:
-    """Be nobody meanwhile, where this process is root. Root is only saved, which no program that is executed gets."""
+    """As root, be nobody inside the block. Root remains only as the saved id, which executed programs do not inherit."""
     if os.geteuid() != 0:
         yield
         return

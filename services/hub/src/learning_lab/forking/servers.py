@@ -1,9 +1,9 @@
 """The start of a server: its turn, and the parent that forks it.
 
 Rules kept here:
-- the warm parent is never in the way: what cannot be had from it is started plainly, and a metric and the log say so;
-- where many people start at once, `AT_ONCE` starts are under way and the others wait: the first people get in as
-  quickly as if they were alone, and the last one no later.
+- the warm parent never blocks a start: what it cannot fork is started plainly, and a metric and the log say so;
+- when many people start at once, `AT_ONCE` starts run and the others wait: the first people get in as quickly as if they
+  were alone, and the last one no later.
 """
 
 from __future__ import annotations
