@@ -1,4 +1,4 @@
-"""The one check of a choice, with lists and answers of the storage that only the test decides."""
+"""What is decided on a choice, with lists and answers of the storage that only the test decides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from k8s_annotations import (
     parse_grants,
 )
 from lab_testing.storage_double import ALICE, Storage
-from learning_lab.access.check import Chosen, look, read_grants, resolve_choice
+from learning_lab.access.decision import OWN_UMASK, SHARED_UMASK, Decision, look, read_grants, resolve_choice
 from learning_lab.access.grants_source import GrantsSource
 from learning_lab.errors import Refused
 from learning_lab.probing.prober import Found
@@ -165,15 +165,24 @@ def test_a_path_may_be_as_long_as_the_system_lets_it() -> None:
 GENOMICS = "/s/shared/genomics"
 
 
-async def looked(storage: Storage, choice: str = "genomics", listed: Grants = TWO, **settings: Any) -> Chosen:
+async def looked(storage: Storage, choice: str = "genomics", listed: Grants = TWO, **settings: Any) -> Decision:
     return await look(storage, LearningLab(**settings), resolve_choice(choice, listed, ""), listed)
 
 
 async def test_what_is_there_is_chosen_as_it_was_looked_at() -> None:
-    chosen = await looked(Storage().has(GENOMICS, device=5, inode=6))
-    assert chosen == Chosen(resolve_choice("genomics", TWO, ""), GENOMICS, 5, 6, ALICE, "/home/alice", shared=True)
+    decision = await looked(Storage().has(GENOMICS, device=5, inode=6))
+    directory, listed = resolve_choice("genomics", TWO, ""), ("/s/alice/notebooks", GENOMICS)
+    assert decision == Decision("alice", directory, listed, GENOMICS, 5, 6, ALICE, "/home/alice", SHARED_UMASK)
     own = await looked(Storage().has("/s/alice/notebooks"), "notebooks")
-    assert not own.shared
+    assert own.umask == OWN_UMASK
+    assert own.environment == {
+        "JUPYTERHUB_ROOT_DIR": "/s/alice/notebooks",
+        "JUPYTERLAB_WORKSPACES_DIR": f"/home/alice/.jupyter/lab/workspaces-{own.mark}",
+        "HOME": "/home/alice",
+        "USER": "alice",
+        "LOGNAME": "alice",
+        "SHELL": "/bin/sh",
+    }
 
 
 async def test_the_home_of_the_server_can_be_elsewhere() -> None:
@@ -264,7 +273,7 @@ async def test_a_link_is_followed_to_what_is_granted(real: str, roots: dict[str,
         storage.has(root, real=leads)
     chosen = await looked(storage, LINK)
     assert chosen.real == real, "the server's root is the place itself"
-    assert chosen.shared is shared
+    assert (chosen.umask == SHARED_UMASK) is shared
 
 
 @pytest.mark.parametrize(
@@ -288,7 +297,7 @@ async def test_a_link_to_what_is_not_granted_is_refused(real: str, root: Found) 
 
 async def test_a_link_may_lead_from_one_root_to_another() -> None:
     storage = Storage().has("/data", real="/a").has("/mnt", real="/b").has("/data/x/link", real="/b/y/here")
-    assert (await looked(storage, "x/link", SEVERAL)).shared
+    assert (await looked(storage, "x/link", SEVERAL)).umask == SHARED_UMASK
     storage.has("/data/x/link", real="/b/elsewhere")
     with pytest.raises(Refused):
         await looked(storage, "x/link", SEVERAL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from k8s_annotations import Grants, parse_grants
-from learning_lab.menu import Asked, Menu, build_menu, fingerprint, now_seen
+from learning_lab.menu import Asked, Menu, Rendered, build_menu, fingerprint, now_seen
 from learning_lab.probing.prober import Found
 
 
@@ -195,3 +195,14 @@ def test_going_straight_in(annotation: str, asked: bool, stale: bool, straight: 
 def test_the_path_tells_own_and_shared_directories_apart() -> None:
     menu = build_menu("al", parse_grants("al", {"learning-lab.dev/notebook-dirs": "[/s/al/a, /s/alice/a]"}, {}), {})
     assert [card.where for card in menu.cards] == ["yours", "shared"]
+
+
+def test_the_last_menus_are_kept_for_some_people_and_long_ones_for_nobody() -> None:
+    rendered = Rendered()
+    for number in range(101):
+        rendered.keep(number, "list", f"menu {number}")
+    assert rendered.get(0, "list") is None, "it made room"
+    assert rendered.get(1, "list") == "menu 1"
+    assert rendered.get(1, "another list") is None
+    rendered.keep(1, "list", "x" * 40_000)
+    assert rendered.get(1, "list") is None

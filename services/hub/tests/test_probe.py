@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import pwd
+import shutil
 import signal
 import textwrap
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import learning_lab
 import learning_lab.probing.prober
 from learning_lab.probing.prober import Found, Prober
 
@@ -29,7 +31,12 @@ async def prober() -> AsyncIterator[Prober]:
 @pytest.fixture
 async def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Prober]:
     """A prober whose children hang, deaf to anything but KILL, on a path with "hang" in it: a dead NAS."""
-    source = Path(learning_lab.probing.prober.__file__).with_name("worker.py").read_text()
+    package = Path(learning_lab.__file__).parent
+    probing = tmp_path / "learning_lab" / "probing"
+    probing.mkdir(parents=True)
+    for name in ("__init__.py", "user_ids.py"):
+        shutil.copy(package / name, tmp_path / "learning_lab")
+    before, main, after = (package / "probing/worker.py").read_text().rpartition('if __name__ == "__main__":')
     fault = textwrap.dedent("""
         import signal as _signal
         _look = look
@@ -39,11 +46,8 @@ async def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
                 time.sleep(60)
             return _look(path, make=make)
     """)
-    (tmp_path / "worker.py").write_text(
-        source.replace('if __name__ == "__main__":', fault + '\nif __name__ == "__main__":')
-    )
-    (tmp_path / "prober.py").touch()
-    monkeypatch.setattr(learning_lab.probing.prober, "__file__", str(tmp_path / "prober.py"))
+    (probing / "worker.py").write_text(before + fault + "\n" + main + after)
+    monkeypatch.setattr(learning_lab.probing.prober, "__file__", str(probing / "prober.py"))
     prober = Prober(deadline=0.5, ttl=60, log=logging.getLogger("test"))
     yield prober
     await prober.close()

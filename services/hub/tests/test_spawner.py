@@ -16,6 +16,7 @@ import traitlets
 from prometheus_client import REGISTRY
 from tornado import httputil
 
+from k8s_annotations import Grants
 from lab_testing.storage_double import Storage
 from learning_lab.errors import Refused
 from learning_lab.menu import Asked
@@ -50,7 +51,6 @@ class JupyterHubsPart(traitlets.HasTraits):
         super().__init__()
         self.name = ""
         self.active = False
-        self._failed = False
         self.handler: Any = None
         self.log = logging.getLogger("hub")
         self.user_options: dict[str, Any] = {}
@@ -91,7 +91,7 @@ def lab(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> It
         reader="file", namespaces_file=str(file), audit_log=str(tmp_path / "audit.jsonl"), warm=False
     )
     lab = Services(settings, logging.getLogger("hub"))
-    lab.prober = storage
+    lab.access.prober = storage
     monkeypatch.setattr(Services, "_instance", lab)
     yield lab
     lab.close()
@@ -105,7 +105,7 @@ def spawner(lab: Services) -> Spawner:
 @pytest.fixture
 def audited(lab: Services, tmp_path: Path) -> Callable[[], dict[str, Any]]:
     def last() -> dict[str, Any]:
-        lab.audit.close()
+        lab.access.audit.close()
         line: dict[str, Any] = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[-1])
         return line
 
@@ -162,8 +162,8 @@ async def test_a_choice_is_checked_remembered_and_told(spawner: Spawner, audited
     before = checked("allowed")
     assert (spawner.last_path, spawner.last_title) == ("", "")
     await spawner.apply_user_options(spawner, {"directory": "Thesis"})
-    chosen = spawner.require_choice()
-    assert chosen.directory.path == chosen.real == THESIS
+    decision = spawner.decided()
+    assert decision.directory.path == decision.real == THESIS
     assert spawner.user_options == spawner.orm_spawner.user_options == {"directory": THESIS}
     assert (spawner.last_path, spawner.last_title) == (THESIS, "Thesis")
     assert len(spawner._seen) == 3, "the whole list is seen, what is closed too"
@@ -173,7 +173,7 @@ async def test_a_choice_is_checked_remembered_and_told(spawner: Spawner, audited
     assert (line["by"], line["user"], line["action"], line["server"]) == ("alice", "alice", "start", "")
     assert (line["asked"], line["path"], line["allowed"], line["reason"]) == ("Thesis", THESIS, True, "")
     await spawner._apply_choice({})
-    assert spawner.require_choice().real == THESIS, "nothing said is the same again"
+    assert spawner.decided().real == THESIS, "nothing said is the same again"
     assert len(spawner._steps) == 2, "the steps are those of this start"
 
 
@@ -187,7 +187,7 @@ async def test_a_refused_choice_leaves_what_was_remembered_and_nothing_to_start(
     assert spawner.last_path == NOTEBOOKS
     assert spawner.user_options == spawner.orm_spawner.user_options == {"directory": NOTEBOOKS}
     with pytest.raises(Refused, match="This start was not checked") as refused:
-        spawner.require_choice()
+        spawner.decided()
     assert refused.value.status_code == 403
     assert checked("400") == before + 1
     line = audited()
@@ -208,7 +208,7 @@ async def test_a_directory_that_is_not_there_is_in_the_audit_log_with_its_path(
 ) -> None:
     storage.has(THESIS, "missing")
     with pytest.raises(Refused):
-        await spawner.check_choice("Thesis", action="switch")
+        await spawner.decide("Thesis", "switch")
     line = audited()
     assert (line["action"], line["path"], line["allowed"]) == ("switch", THESIS, False)
 
@@ -218,18 +218,31 @@ async def test_who_asks_for_somebody_else_is_in_the_audit_log(
 ) -> None:
     spawner.handler = SimpleNamespace(current_user=SimpleNamespace(name="carol"), request=SimpleNamespace())
     spawner.name = "beside"
-    await spawner.check_choice("notebooks")
+    await spawner.decide("notebooks")
     line = audited()
     assert (line["by"], line["user"], line["server"]) == ("carol", "alice", "beside")
 
 
-async def test_a_list_that_was_just_read_is_not_read_again(spawner: Spawner, lab: Services) -> None:
-    grants = await lab.grants.fresh("alice")
+async def test_a_start_reads_the_list_once_and_never_does_without(
+    spawner: Spawner, lab: Services, audited: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    fresh = lab.access.source.fresh
+
+    async def noted(userid: str) -> Grants:
+        reads.append(userid)
+        return await fresh(userid)
+
+    monkeypatch.setattr(lab.access.source, "fresh", noted)
+    await spawner._apply_choice({"directory": "notebooks"})
+    assert reads == ["alice"]
     Path(lab.settings.namespaces_file).write_text("{ half a file")
-    assert (await spawner.check_choice("notebooks", grants=grants)).real == NOTEBOOKS
     with pytest.raises(Refused) as refused:
-        await spawner.check_choice("notebooks")
+        await spawner._apply_choice({"directory": "notebooks"})
     assert refused.value.status_code == 503
+    line = audited()
+    assert (line["asked"], line["path"], line["allowed"]) == ("notebooks", None, False)
+    assert "cannot be read at the moment" in line["reason"]
 
 
 # What a server is given
@@ -287,7 +300,7 @@ async def test_what_outlives_a_server_is_in_its_state(spawner: Spawner) -> None:
     assert spawner.cleared
     assert spawner.last_path == THESIS
     with pytest.raises(Refused):
-        spawner.require_choice()
+        spawner.decided()
 
 
 def test_a_state_from_before_the_lab_is_as_a_first_visit() -> None:
@@ -310,22 +323,21 @@ def a_visit(uri: str = "/hub/spawn", method: str = "GET", **headers: str) -> Any
 
 
 @pytest.mark.parametrize(
-    ("handler", "failed", "straight"),
+    ("handler", "straight"),
     [
-        pytest.param(a_visit(), False, True, id="a plain visit"),
-        pytest.param(a_visit("/base/hub/spawn/"), False, True, id="with a slash"),
-        pytest.param(a_visit(Sec_Fetch_Site="same-origin"), False, True, id="from a page of the lab"),
-        pytest.param(a_visit(Sec_Fetch_Site="cross-site"), False, False, id="from a page of another site"),
-        pytest.param(a_visit("/hub/spawn?a=1"), False, False, id="with something to say"),
-        pytest.param(a_visit("/hub/spawn/alice"), False, False, id="of a named user"),
-        pytest.param(a_visit(method="POST"), False, False, id="a form that was refused"),
-        pytest.param(a_visit(), True, False, id="after a start that failed"),
-        pytest.param(None, False, False, id="without a request"),
+        pytest.param(a_visit(), True, id="a plain visit"),
+        pytest.param(a_visit("/base/hub/spawn/"), True, id="with a slash"),
+        pytest.param(a_visit(Sec_Fetch_Site="same-origin"), True, id="from a page of the lab"),
+        pytest.param(a_visit(Sec_Fetch_Site="cross-site"), False, id="from a page of another site"),
+        pytest.param(a_visit("/hub/spawn?a=1"), False, id="with something to say"),
+        pytest.param(a_visit("/hub/spawn/alice"), False, id="of a named user"),
+        pytest.param(a_visit(method="POST"), False, id="a form that was refused"),
+        pytest.param(None, False, id="without a request"),
     ],
 )
-def test_a_plain_visit_may_go_straight_in(handler: Any, failed: bool, straight: bool) -> None:
+def test_a_plain_visit_may_go_straight_in(handler: Any, straight: bool) -> None:
     spawner = Spawner()
-    spawner.handler, spawner._failed = handler, failed
+    spawner.handler = handler
     assert spawner._asked_by_page().straight_in is straight
 
 
@@ -368,7 +380,7 @@ def shown_by(spawner: Spawner) -> None:
     """Have a template that says what the menu was asked with."""
     text = "{{ menu.typed }}|{{ menu.asked.preselect }}|{{ menu.asked.straight_in }}|{{ lab_title }}|{{ base_url }}"
     environment = jinja2.Environment(loader=jinja2.DictLoader({"menu.html": text}), autoescape=True)
-    spawner.user.settings = {"jinja2_env_sync": environment}
+    Services.instance().templates = environment
     spawner.hub = SimpleNamespace(base_url="/base/hub/")
     spawner.handler = a_visit()
 
@@ -376,6 +388,32 @@ def shown_by(spawner: Spawner) -> None:
 async def test_jupyterhubs_page_shows_a_plain_visit_its_menu(spawner: Spawner) -> None:
     shown_by(spawner)
     assert await spawner.options_form(spawner) == "||True|Learning Lab|/base/hub/"
+
+
+async def test_a_menu_that_says_the_same_is_not_made_again_and_any_other_is(
+    spawner: Spawner, lab: Services, storage: Storage
+) -> None:
+    shown_by(spawner)
+    count = iter(range(100))
+    lab.templates.globals["made"] = lambda: next(count)
+    lab.templates.loader = jinja2.DictLoader({"menu.html": "{{ made() }}"})
+    asked = Asked()
+    assert await spawner.render_menu(asked) == "0"
+    assert await spawner.render_menu(asked) == "0"
+    assert await spawner.render_menu(Asked(typed="x")) == "1"
+    storage.has(THESIS, "missing")
+    assert await spawner.render_menu(Asked(typed="x")) == "2", "what is there has changed"
+    file = Path(lab.settings.namespaces_file)
+    file.write_text(file.read_text().replace("title: Thesis", "title: Other"))
+    await asyncio.sleep(0.06)  # a menu may be 50 ms old
+    assert await spawner.render_menu(Asked(typed="x")) == "3", "the list has changed"
+    await spawner._apply_choice({"directory": "notebooks"})
+    assert await spawner.render_menu(Asked(typed="x")) == "4", "what was last used has changed"
+    spawner.active = True
+    assert await spawner.render_menu(Asked(typed="x")) == "5", "what is open has changed"
+    assert await spawner.render_menu(Asked(typed="x")) == "5"
+    spawner.user.name = "somebody else"
+    assert await spawner.render_menu(Asked(typed="x")) == "6"
 
 
 async def test_jupyterhubs_page_shows_what_was_just_posted_to_it(spawner: Spawner) -> None:

@@ -335,6 +335,9 @@ class TestALinkToAFile:
     def choose(alice: Person, **fields: str) -> str:
         """Where the start leads, as the page that waits for it is asked to go on."""
         answer = alice.http.post(TestALinkToAFile.LINK, data={**fields, "_xsrf": alice.xsrf()}, follow_redirects=False)
+        assert answer.status_code == 307, "the form goes on to JupyterHub's own page"
+        assert answer.next_request is not None
+        answer = alice.http.send(answer.next_request, follow_redirects=False)
         assert answer.status_code == 302
         return str(answer.headers["Location"])
 

@@ -34,9 +34,9 @@ from lab_testing.forked_servers import (
 )
 from lab_testing.registry_double import Wire, secured
 from learning_lab.forking.parents import Request
+from learning_lab.user_ids import NOBODY
 from learning_lab.warm import start
 from learning_lab.warm.start import WarmParent
-from learning_lab.warm.trial import NOBODY
 
 pytestmark = [
     pytest.mark.usefixtures("in_sandbox"),

@@ -28,8 +28,9 @@ from lab_testing.forked_servers import (
     until_ready,
     warm_parents,
 )
-from learning_lab.forking import parents
-from learning_lab.forking.parents import Forked, Request, StartTurns
+from learning_lab.forking import parents, servers
+from learning_lab.forking.parents import Forked, Request
+from learning_lab.forking.servers import StartTurns
 from learning_lab.warm.start import WarmParent
 
 pytestmark = [
@@ -79,11 +80,9 @@ class TestEnds:
 
     async def test_are_told_at_once_and_leave_no_zombie(self, warm: WarmParent, hub: Hub, site: Site) -> None:
         server = await fork(warm, hub.request("alice", site))
-        called = asyncio.Event()
-        server.ended = called.set
+        ended = asyncio.create_task(server.wait())
         os.kill(server.pid, signal.SIGKILL)
-        await asyncio.wait_for(called.wait(), 5)
-        assert server.status == -signal.SIGKILL
+        assert await asyncio.wait_for(ended, 5) == server.status == -signal.SIGKILL
         assert not Path(f"/proc/{server.pid}").exists()
 
 
@@ -91,10 +90,14 @@ class TestAStartThatIsGivenUp:
     async def test_leaves_no_server(self, warm: WarmParent, hub: Hub, site: Site) -> None:
         [parent] = warm_parents()
         children = Path(f"/proc/{parent}/task/{parent}/children")
-        start = asyncio.create_task(fork_or_not(warm, hub.request("alice", site)))
-        while not (forked := children.read_text().split()):  # noqa: ASYNC110  the very moment
-            await asyncio.sleep(0)
-        start.cancel()
+        for _ in range(20):
+            start = asyncio.create_task(fork_or_not(warm, hub.request("alice", site)))
+            while not (forked := children.read_text().split()):  # noqa: ASYNC110  the very moment
+                await asyncio.sleep(0)
+            if start.cancel():
+                break
+            if server := start.result():  # it was quicker than this test
+                await end(server)
         with pytest.raises(asyncio.CancelledError):
             await start
         await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in forked))
@@ -103,7 +106,7 @@ class TestAStartThatIsGivenUp:
 class TestManyAtOnce:
     async def test_all_come_up(self, warm: WarmParent, hub: Hub, site: Site) -> None:
         turns = StartTurns()
-        requests = [hub.request("alice", site) for _ in range(2 * parents.AT_ONCE + 1)]
+        requests = [hub.request("alice", site) for _ in range(2 * servers.AT_ONCE + 1)]
 
         async def start(request: Request) -> Forked:
             async with turns.turn():
@@ -119,7 +122,7 @@ class TestManyAtOnce:
     async def test_those_that_take_long_hold_up_the_others_for_seconds_only(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(parents, "TURN_SECONDS", 0.3)
+        monkeypatch.setattr(servers, "TURN_SECONDS", 0.3)
         turns = StartTurns()
         entered, over = [], asyncio.Event()
 
@@ -128,16 +131,16 @@ class TestManyAtOnce:
                 entered.append(1)
                 await over.wait()
 
-        slow = [asyncio.create_task(start()) for _ in range(parents.AT_ONCE + 3)]
+        slow = [asyncio.create_task(start()) for _ in range(servers.AT_ONCE + 3)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert len(entered) == parents.AT_ONCE
+        assert len(entered) == servers.AT_ONCE
         await until(lambda: len(entered) == len(slow))
         over.set()
         await asyncio.gather(*slow)
         # Nobody gave back more than one turn.
-        slow = [asyncio.create_task(start()) for _ in range(parents.AT_ONCE + 3)]
-        assert turns._turns._value == parents.AT_ONCE
+        slow = [asyncio.create_task(start()) for _ in range(servers.AT_ONCE + 3)]
+        assert turns._turns._value == servers.AT_ONCE
         await asyncio.gather(*slow)
 
 

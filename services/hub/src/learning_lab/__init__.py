@@ -6,10 +6,10 @@ imported lazily, because people's servers import parts of this package and need 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as typing's own: processes that only fork import this package too
 if TYPE_CHECKING:
+    from typing import Any
+
     from .config import configure
     from .login.authenticator import LabPAMAuthenticator
     from .spawners.local import LabLocalSpawner
@@ -25,4 +25,6 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -11,7 +11,6 @@ import os
 import secrets
 import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +23,7 @@ from .access.audit import open_file
 from .errors import SettingError
 from .pages.handlers import HANDLERS, servers_of, static_url
 from .pages.update_notice import notice
-from .services import Services
+from .services import TEMPLATES, Services, make_templates
 from .serving import addresses, hub_server, jupyterlab_files, origins, reserved_ports
 from .serving.embedded_proxy import LabProxy
 from .serving.forwarded import TrustedProxies
@@ -81,8 +80,10 @@ def configure(c: Config) -> None:
     people = _give_addresses(c, settings)
     # A bad directory is one user's problem, and must never count towards stopping the hub.
     _default(c.Spawner, "consecutive_failure_limit", 0)
-    templates = str(Path(__file__).with_name("pages") / "templates")
-    c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), templates]
+    c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), str(TEMPLATES)]
+    Services.instance().templates = make_templates(
+        c.JupyterHub.template_paths, c.JupyterHub.get("jinja_environment_options", {})
+    )
     c.JupyterHub.extra_handlers = [*_listed(c.JupyterHub, "extra_handlers"), *HANDLERS]
     tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))
     tornado_settings["headers"] = _headers(people) | dict(tornado_settings.get("headers", {}))

@@ -11,6 +11,7 @@ Rules kept here:
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -22,6 +23,8 @@ from .probing.prober import Found
 
 Writing = Literal["free", "unwanted", "impossible"]
 
+_MOST_KEPT = 100  # people whose last menu is kept: a class that loads it at the same time
+_LONGEST_KEPT = 2**15  # characters: about twenty directories
 _MOST_SEEN = 1000  # directories of a person's that are remembered: a full list, and as many from before
 
 
@@ -114,6 +117,26 @@ class Menu:
     def error(self) -> str | None:
         """Why the last try was refused."""
         return self.asked.error
+
+
+class Rendered:
+    """The last rendered menu of the people who asked most recently, so that an unchanged menu is not rendered again."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[object, tuple[object, str]] = OrderedDict()
+
+    def get(self, whose: object, made_of: object) -> str | None:
+        """The kept HTML, or None if it was rendered from anything else than `made_of`."""
+        kept, html = self._kept.get(whose, (None, ""))
+        return html if kept == made_of else None
+
+    def keep(self, whose: object, made_of: object, html: str) -> None:
+        """Keep this HTML instead of the previous one, unless it is too long."""
+        self._kept.pop(whose, None)
+        if len(html) <= _LONGEST_KEPT:
+            self._kept[whose] = (made_of, html)
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
 
 
 def fingerprint(path: str) -> str:

@@ -13,7 +13,9 @@ import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import Histogram
 
@@ -23,7 +25,6 @@ from k8s_annotations import (
     ClusterUnavailable,
     Grants,
     ManifestReader,
-    Namespace,
     NamespaceNotFound,
     Reader,
     marking_problem,
@@ -90,6 +91,11 @@ class GrantsSource:
         self._log = log
         self._threads = DaemonThreads()
         self._places = Places(settings.read_threads)
+        self._rules: dict[str, Any] = {
+            "roots": tuple(settings.roots),
+            "prefix": settings.prefix,
+            "default_directory": settings.default_directory,
+        }
         self._last_known: OrderedDict[str, Grants] = OrderedDict()
 
     async def fresh(self, userid: str) -> Grants:
@@ -110,7 +116,7 @@ class GrantsSource:
         try:
             # The reader keeps its own deadline; a second more covers one that does not (a file on a dead mount).
             grants = await self._places.call(
-                lambda: in_thread(self._threads, self._read, userid), self._settings.read_deadline + 1
+                partial(in_thread, self._threads, self._read, userid), self._settings.read_deadline + 1
             )
         except TimeoutError:
             outcome = "timeout"
@@ -136,7 +142,7 @@ class GrantsSource:
         try:
             namespace = self._reader.peek(namespace_name(userid), _DISPLAY_AGE)
             if namespace is not None and marking_problem(namespace, userid, self._settings.prefix) is None:
-                return Shown(self._parse(userid, namespace))
+                return Shown(parse_grants(userid, namespace.annotations, namespace.labels, **self._rules))
             return Shown(await self.fresh(userid))
         except NamespaceNotFound as error:
             self._log.warning("No list for user %r: %s", userid, error)
@@ -161,18 +167,8 @@ class GrantsSource:
         )
 
     def _read(self, userid: str) -> Grants:
-        return self._parse(userid, user_namespace(self._reader, userid, self._settings.prefix))
-
-    def _parse(self, userid: str, namespace: Namespace) -> Grants:
-        settings = self._settings
-        return parse_grants(
-            userid,
-            namespace.annotations,
-            namespace.labels,
-            roots=tuple(settings.roots),
-            prefix=settings.prefix,
-            default_directory=settings.default_directory,
-        )
+        namespace = user_namespace(self._reader, userid, self._settings.prefix)
+        return parse_grants(userid, namespace.annotations, namespace.labels, **self._rules)
 
     def close(self) -> None:
         """Let go of connections."""

@@ -20,15 +20,14 @@ import os
 import random
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .process import Process
 
 ANSWER_SECONDS = 10.0  # for a fork
-AT_ONCE = 2 * (os.cpu_count() or 1)  # starts under way
-TURN_SECONDS = 3.0
+END_SECONDS = 1.0  # between a connection that is closed and the end of its server
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # before a parent that died is started again
 _LONGEST_LINE = 4096
 
@@ -67,6 +66,22 @@ class Request:
     log: str
 
 
+class ServerEnded(Exception):
+    """A server has ended before it answered.
+
+    Args:
+        status: its exit code, negative for a signal; 0 when it is not known.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it ended with {status}")
+        self.status = status
+
+
+class NoAnswer(Exception):
+    """A server runs and does not answer."""
+
+
 class Forked:
     """A server that a parent forked.
 
@@ -77,13 +92,12 @@ class Forked:
     Attributes:
         process: it.
         status: its exit code, negative for a signal; None while it runs, or when the parent ended before it.
-        ended: called once when the parent has told its end, or will tell no more.
     """
 
     def __init__(self, process: Process, connection: socket.socket) -> None:
         self.process = process
         self.status: int | None = None
-        self.ended: Callable[[], object] = lambda: None
+        self._told = asyncio.Event()  # its end, or that nothing more will be told
         self._connection = connection
         self._data = b""
         self._loop = asyncio.get_running_loop()
@@ -107,12 +121,38 @@ class Forked:
         self.let_go()
         with contextlib.suppress(ValueError, KeyError, TypeError):
             self.status = int(json.loads(self._data)["status"])
-        self.ended()
+        self._told.set()
 
-    @property
-    def watched(self) -> bool:
-        """Whether its end will be told."""
-        return self._connection.fileno() >= 0
+    async def wait(self) -> int:
+        """Wait until it has ended; its status, 0 when its parent ended before it."""
+        await self._told.wait()
+        if self.status is None:
+            await self.process.wait()
+        return self.status or 0
+
+    async def answers(self, ip: str, port: int, path: str, within: float) -> None:
+        """Wait until it answers a request, whatever it says.
+
+        Its socket listens already, so the request waits in it until the server takes it.
+
+        Raises:
+            ServerEnded: it has ended.
+            NoAnswer: it has not answered in that time, or closed the connection.
+        """
+        answer, ended = asyncio.create_task(_answer(ip, port, path)), asyncio.create_task(self.wait())
+        try:
+            await asyncio.wait({answer, ended}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done() and not ended.done():
+                raise NoAnswer(f"after {within:g} s")
+            if not answer.done() or answer.exception() is not None:
+                # Its end is told a moment after it has closed the connection.
+                await asyncio.wait({ended}, timeout=END_SECONDS)
+                if ended.done():
+                    raise ServerEnded(ended.result())
+                raise NoAnswer(str(answer.exception()))
+        finally:
+            answer.cancel()
+            ended.cancel()
 
     def let_go(self) -> None:
         """Listen no more."""
@@ -175,7 +215,7 @@ class ParentOfServers:
             The server, which has begun to become the user; None when there is none to be had from this parent.
         """
         control = self._control
-        if control is None or os.geteuid() not in {0, request.uid}:
+        if control is None or os.geteuid() not in {0, request.uid} or not self._may_fork(request):
             return None
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -202,6 +242,10 @@ class ParentOfServers:
             if isinstance(error, TimeoutError) and control is self._control:
                 self._drop()  # it hangs, and must not make the next person wait for it too
             return None
+
+    def _may_fork(self, request: Request) -> bool:  # noqa: ARG002  a subclass looks at it
+        """Whether a server of this parent's is as it must be."""
+        return True
 
     async def _child(self, connection: socket.socket) -> Process:
         """The child that the parent tells of on this connection, on which nobody else can write by now."""
@@ -300,36 +344,6 @@ class PlainParent(ParentOfServers):
         return {"LANG": "C.UTF-8"}  # nothing of the hub's environment: it holds the proxy's token
 
 
-class StartTurns:
-    """Turns of the starts that come at once.
-
-    `AT_ONCE` are under way and the others wait: the first people get in as quickly as if they were alone, and the last
-    one no later.
-    """
-
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(AT_ONCE)
-
-    @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Hold this while a server comes up. One that takes long holds up the others for `TURN_SECONDS` only."""
-        await self._turns.acquire()
-        given_back = False
-
-        def give_back() -> None:
-            nonlocal given_back
-            if not given_back:
-                given_back = True
-                self._turns.release()
-
-        late = asyncio.get_running_loop().call_later(TURN_SECONDS, give_back)
-        try:
-            yield
-        finally:
-            late.cancel()
-            give_back()
-
-
 def listen(address: str, ports: Sequence[int]) -> socket.socket:
     """Bind the socket of a server, as the hub, before anybody else can take its place.
 
@@ -360,3 +374,18 @@ def listen(address: str, ports: Sequence[int]) -> socket.socket:
             continue
         return listening
     raise OSError(errno.EADDRINUSE, f"every port from {ports[0]} to {ports[1]} is in use")
+
+
+async def _answer(ip: str, port: int, path: str) -> None:
+    """Wait for the first line of an answer.
+
+    Raises:
+        OSError: the connection was closed.
+    """
+    reader, writer = await asyncio.open_connection(ip, port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {ip}\r\nConnection: close\r\n\r\n".encode())
+        if not await reader.readline():
+            raise ConnectionError("it closed the connection")
+    finally:
+        writer.close()

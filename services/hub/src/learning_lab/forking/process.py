@@ -8,6 +8,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import select
@@ -61,6 +62,21 @@ class Process:
     def fileno(self) -> int:
         """The pidfd: readable when the process has ended."""
         return self._descriptor
+
+    async def wait(self) -> None:
+        """Wait until it has ended."""
+        if self.ended:
+            return
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        # A descriptor of its own: this process may be let go meanwhile, and the number be another file's.
+        descriptor = os.dup(self._descriptor)
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
 
     def send_signal(self, number: int) -> None:
         """Send a signal.

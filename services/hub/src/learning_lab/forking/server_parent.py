@@ -35,6 +35,11 @@ import signal
 import socket
 import sys
 
+if __name__ == "__main__":
+    # With -I -S there is only Python's own library. Ours comes after it, so that it hides none of it.
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH100, PTH120
+from learning_lab.user_ids import become
+
 TYPE_CHECKING = False  # as typing's own: this process imports as little as it can
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -161,7 +166,10 @@ def in_child(descriptor: int) -> dict[str, Any]:
         with open(os.devnull, "r+b") as nothing:  # noqa: PTH123  pathlib is not imported here
             for standard in (0, 1, 2):
                 os.dup2(nothing.fileno(), standard)
-        become_user(request)
+        become(request["uid"], request["gid"], request["groups"])
+        os.umask(request["umask"])
+        with contextlib.suppress(OSError):  # a missing home is no reason to refuse: the server's root is elsewhere
+            os.chdir(request["cwd"])
         _open_log(request["log"])
         _open_root(request["root"])
     except (OSError, ValueError) as error:
@@ -181,23 +189,6 @@ def _request(asked: socket.socket) -> tuple[dict[str, Any], int]:
             leave()
         data += part
     return json.loads(data), descriptors[0]
-
-
-def become_user(request: dict[str, Any]) -> None:
-    """Turn this process into the user for good, with the request's umask, in the user's home.
-
-    Raises:
-        OSError: this process may not, and is not already that user.
-    """
-    if os.geteuid() == 0:
-        os.setgroups(request["groups"])
-        os.setresgid(request["gid"], request["gid"], request["gid"])
-        os.setresuid(request["uid"], request["uid"], request["uid"])
-    elif os.geteuid() != request["uid"]:
-        leave("only root can start a server for another user")
-    os.umask(request["umask"])
-    with contextlib.suppress(OSError):  # a missing home is no reason to refuse: the server's root is elsewhere
-        os.chdir(request["cwd"])
 
 
 def _open_log(path: str) -> None:

@@ -288,6 +288,14 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
             return True
         return bool(account == user.name)
 
+    def pre_spawn_start(self, user: Any, spawner: Any) -> Any:
+        """Open a PAM session where the site wants them. JupyterHub would take a thread to find that it does not."""
+        return super().pre_spawn_start(user, spawner) if self.open_sessions else None
+
+    def post_spawn_stop(self, user: Any, spawner: Any) -> Any:
+        """Close it."""
+        return super().post_spawn_stop(user, spawner) if self.open_sessions else None
+
     async def _looked_up(
         self, start: Callable[[], Awaitable[Any]], username: str, authentication: dict[str, Any] | None
     ) -> Any:

@@ -3,7 +3,8 @@
 Rules kept here:
 - a GET starts nothing and stops nothing; it shows a page or leads on;
 - a switch checks the new directory first: a refused one leaves the running server as it is;
-- every start goes through JupyterHub's own `_wrap_spawn_single_user`, and so through the spawner's check.
+- every start is JupyterHub's own `POST /hub/spawn`: a page that has made room for one has the browser send its form
+  there (307), so there is one way to a start and one check of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
-from jupyterhub.handlers.pages import SpawnHandler
+from jupyterhub.handlers import BaseHandler
 from jupyterhub.scopes import needs_scope
 from jupyterhub.user import User
 from jupyterhub.utils import url_path_join
@@ -44,12 +45,12 @@ class _File:
     name: str
 
 
-class _MenuPage(SpawnHandler):  # type: ignore[misc]
+class _MenuPage(BaseHandler):  # type: ignore[misc]
     """What the pages below share: whose server, and the menu with something already said."""
 
     def _own_spawner(self, server_name: str) -> LabSpawnerMixin:
         user = self.current_user
-        if server_name and server_name not in user.orm_user.orm_spawners:
+        if server_name and server_name not in user.orm_spawners:
             raise web.HTTPError(404, f"You have no server called {server_name}.")
         spawner: LabSpawnerMixin = user.get_spawner(server_name, replace_failed=True)
         spawner.handler = self
@@ -73,7 +74,9 @@ class _MenuPage(SpawnHandler):  # type: ignore[misc]
         self.finish(html)
 
     async def _start_chosen(self, spawner: LabSpawnerMixin, action: str, address: str, file: _File | None) -> None:
-        """Start what the posted menu chose, in place of what is open; with `beside` next to it, where that is allowed.
+        """Stop what is open, and have what the posted menu chose started.
+
+        With the field `beside` it is started next to what is open, where that is allowed.
 
         Args:
             spawner: the person's server.
@@ -90,7 +93,7 @@ class _MenuPage(SpawnHandler):  # type: ignore[misc]
             }
         )
         try:
-            chosen = await spawner.check_choice(options.get("directory", ""), action=action)
+            decision = await spawner.decide(options.get("directory", ""), action)
         except Refused as error:
             self.set_status(error.status_code)
             for name, value in error.headers.items():
@@ -98,24 +101,20 @@ class _MenuPage(SpawnHandler):  # type: ignore[misc]
             page = "switch.html" if spawner.active else "spawn.html"
             await self._show_menu(spawner, page, address, replace(asked, error=error.jupyterhub_message))
             return
-        path = chosen.directory.path
+        path = decision.directory.path
         if self.get_body_argument("beside", "") and self.allow_named_servers and spawner.active:
-            server_name = await self._new_server_name(chosen.directory.entry.name)
-            spawner = user.get_or_create_spawner(server_name, chosen.directory.entry.title[:100], replace_failed=True)
+            server_name = self._new_server_name(decision.directory.entry.name)
         elif spawner.ready and path == spawner.last_path:
             self.redirect(lab_url(user.server_url(server_name), file.name if file and file.directory == path else ""))
             return
         elif spawner.active and not await self._stopped(spawner):
             raise Refused(503, "Your server is still stopping. Wait a moment and try again.", retry_after=5)
-        spawner = user.get_spawner(server_name, replace_failed=True)
-        pending_url = url_path_join(
-            self.hub.base_url, "spawn-pending", user.escaped_name, *([quote(server_name)] if server_name else [])
+        start = url_path_join(
+            self.hub.base_url, "spawn", user.escaped_name, *([quote(server_name)] if server_name else [])
         )
         if file and file.directory == path:
-            pending_url = url_concat(pending_url, {"next": lab_url(user.server_url(server_name), file.name)})
-        await self._wrap_spawn_single_user(
-            user, server_name, spawner.orm_spawner.display_name, spawner, pending_url, {"directory": path}
-        )
+            start = url_concat(start, {"next": lab_url(user.server_url(server_name), file.name)})
+        self.redirect(start, status=307)
 
     async def _stopped(self, spawner: LabSpawnerMixin) -> bool:
         if spawner.pending:
@@ -123,17 +122,14 @@ class _MenuPage(SpawnHandler):  # type: ignore[misc]
         await self.stop_single_user(self.current_user, spawner.name)
         return not spawner.active
 
-    async def _new_server_name(self, name: str) -> str:
-        user = self.current_user
+    def _new_server_name(self, name: str) -> str:
         base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30] or "second"
-        taken = set(user.orm_user.orm_spawners)
-        server_name = next(
+        taken = self.current_user.orm_spawners
+        return next(
             candidate
             for candidate in (base, *(f"{base}-{number}" for number in range(2, 1000)))
             if candidate not in taken
         )
-        await self._check_named_server_request(user, server_name, server_name)
-        return server_name
 
 
 class OpenHandler(_MenuPage):
@@ -295,7 +291,7 @@ def servers_of(user: User | None) -> list[dict[str, Any]]:
     if user is None:
         return []
     servers = []
-    for name, orm_spawner in sorted(user.orm_user.orm_spawners.items()):
+    for name, orm_spawner in sorted(user.orm_spawners.items()):
         spawner = user.spawners[name]
         pending = {"spawn": "starting", "stop": "stopping", "check": "starting"}.get(spawner.pending or "")
         servers.append(

@@ -14,6 +14,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ def browser(forwarded_for: str, forwarded_proto: str, trusted: TrustedProxies) -
     return Browser(str(address or ""), "https" if secure else "http")
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_address(entry: str) -> Address | None:
     """Parse an entry of X-Forwarded-For, which may have a port. None if it is not an address."""
     with_port = _WITH_PORT.fullmatch(entry)

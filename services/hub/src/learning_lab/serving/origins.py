@@ -18,6 +18,7 @@ Where all servers share the hub's address, a browser treats all their pages as o
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import time
@@ -26,13 +27,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jupyterhub.apihandlers import APIHandler
-from jupyterhub.handlers import BaseHandler, PrefixRedirectHandler, UserUrlHandler
+from jupyterhub.handlers import PrefixRedirectHandler, UserUrlHandler
 from jupyterhub.handlers.login import LogoutHandler
 from jupyterhub.handlers.metrics import MetricsHandler
 from jupyterhub.handlers.pages import HealthCheckHandler
 from tornado import httputil, web
 
 from learning_lab.errors import Refused
+from learning_lab.jupyterhub_internals import Prepare, guard_every_handler
 
 OWN_COOKIE = "learning-lab-own"
 OWN_DAYS = 31
@@ -80,6 +82,7 @@ def refusal(headers: Mapping[str, str], *, api: bool) -> bool:
     return mode == "no-cors" if api else mode != "navigate"
 
 
+@functools.lru_cache(maxsize=1024)
 def own_mark(secret: str, userid: str, now: float) -> str:
     """The mark of a browser in which this user is logged in: `<seconds>.<proof>`; `one_origin.js` checks it.
 
@@ -95,16 +98,12 @@ def own_mark(secret: str, userid: str, now: float) -> str:
 
 
 def install() -> None:
-    """Make every handler, JupyterHub's and the lab's, keep the rules before it does anything.
-
-    JupyterHub has no hook for this, so it patches `prepare` of the common base class: every handler, including those of
-    authenticators and services, calls it first.
-    """
-    if not hasattr(BaseHandler.prepare, "of_learning_lab"):
-        BaseHandler.prepare = _guarded(BaseHandler.prepare)
+    """Make every handler, JupyterHub's and the lab's, keep the rules before it does anything."""
+    guard_every_handler(_guarded)
 
 
-def _guarded(prepare: Any) -> Any:
+def _guarded(prepare: Prepare) -> Prepare:
+    @functools.wraps(prepare)
     async def guarded(handler: Any) -> None:
         # These reveal nothing, or only redirect.
         exempt = isinstance(handler, HealthCheckHandler | PrefixRedirectHandler)
@@ -121,7 +120,6 @@ def _guarded(prepare: Any) -> Any:
         if not handler.subdomain_host and not exempt and not isinstance(handler, APIHandler):
             _mark_owner(handler)
 
-    guarded.of_learning_lab = True  # type: ignore[attr-defined]
     return guarded
 
 
@@ -178,7 +176,7 @@ def _mark_owner(handler: Any) -> None:
             raise Refused(403, NOT_YOURS.format(owner=owner))
     handler.set_cookie(
         OWN_COOKIE,
-        own_mark(handler.proxy.auth_token, user.name, time.time()),
+        own_mark(handler.proxy.auth_token, user.name, time.time() // 3600 * 3600),  # the same for an hour
         path=user.base_url,
         max_age=OWN_DAYS * 24 * 3600,
         httponly=True,

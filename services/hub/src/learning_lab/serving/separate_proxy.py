@@ -33,9 +33,11 @@ class SeparateProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
 
     look_interval = Float(1.0, help="Seconds between two checks whether the proxy was restarted.").tag(config=True)
     _looking: PeriodicCallback | None = None
+    _services: Any = None
 
     async def check_routes(self, user_dict: Any, service_dict: Any, routes: Any = None) -> None:
         """Add missing routes and remove stale ones; from the first call on, also watch for restarts of the proxy."""
+        self._services = service_dict
         await super().check_routes(user_dict, service_dict, routes)
         await self.api_request(MARK, method="POST", body={"target": self.hub.host})
         if self._looking is None:
@@ -47,7 +49,7 @@ class SeparateProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
         if not await self._was_restarted():
             return False
         self.log.warning("The proxy was restarted; restoring its routes")
-        await self.check_routes(self.app.users, self.app._service_map)
+        await self.check_routes(self.app.users, self._services)
         return True
 
     async def _was_restarted(self) -> bool:

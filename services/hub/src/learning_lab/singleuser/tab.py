@@ -77,8 +77,6 @@ class OtherRoot(Matcher):
 class Refused(APIHandler):
     """Answers 409 to a tab of another directory if its user may use the server; to anybody else 403, as elsewhere."""
 
-    _track_activity = False  # a forgotten tab must not keep a server alive
-
     def initialize(self, mark: str, title: str) -> None:
         """Keep the route's arguments."""
         self._mark, self._title = mark, title
@@ -94,6 +92,9 @@ class Refused(APIHandler):
         # A stopped second server's address lies below the first server's, so the first one answers for it. From `base`
         # the tab can tell.
         await self.finish(json.dumps({"message": message, "title": self._title, "base": self.base_url}))
+
+    def update_api_activity(self) -> None:
+        """Record nothing: a forgotten tab must not keep a server alive."""
 
 
 def _with_script(script: bytes) -> type[OutputTransform]:

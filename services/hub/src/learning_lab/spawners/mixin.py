@@ -1,10 +1,9 @@
-"""What every spawner of the lab does: the menu as its options form, and one check before each start.
+"""What every spawner of the lab does: the menu as its options form, and a decision before each start.
 
 Rules kept here (design, "rules of safety"):
-- what a request sends is a name or a path; `LabSpawnerMixin.check_choice` looks it up in a fresh read and has it
-  looked at as the user. JupyterHub calls `apply_user_options` on every route to a start (form, REST, remembered
-  options, an admin for somebody else), and there the check is made; `require_choice` in `start` refuses a start
-  that did not come through it, for instance because a site set an `apply_user_options` of its own;
+- what a request sends is a name or a path, and `access` decides on it. JupyterHub calls `apply_user_options` on every
+  route to a start (form, REST, remembered options, an admin for somebody else), and there the decision is asked for;
+  `decided` refuses a start without one, for instance because a site set an `apply_user_options` of its own;
 - a GET never starts a server: `options_from_query` refuses;
 - a refused choice is not remembered.
 """
@@ -21,23 +20,17 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import Counter
 from traitlets import HasTraits, default
 
 from k8s_annotations import Grants
-from learning_lab.access.check import Chosen, look, read_grants, resolve_choice
+from learning_lab.access.decision import Choice, Decision
 from learning_lab.access.directories import NotGranted, resolve
 from learning_lab.access.grants_source import Shown
 from learning_lab.errors import Refused
-from learning_lab.menu import Asked, Menu, build_menu, now_seen
+from learning_lab.jupyterhub_internals import remember_options
+from learning_lab.menu import Asked, Menu, Rendered, build_menu, now_seen
 from learning_lab.services import JUPYTER_CONFIG, Services
 from learning_lab.serving.hub_server import client_address
-
-STARTS = Counter(
-    "learning_lab_starts_checked_total",
-    "Choices of a directory that were checked before a start, by how it ended",
-    ["outcome"],
-)
 
 _TAB = "LAB_TAB"  # what a server tells its pages of its directory: tab.py, which only servers import
 _OWN = "learning_lab"  # our key in the spawner's state
@@ -47,6 +40,8 @@ _OWN = "learning_lab"  # our key in the spawner's state
 # it is kept with the request, which is a task with a context of its own, and not with a spawner.
 _posted: ContextVar[Asked | None] = ContextVar("posted", default=None)
 
+_RENDERED = Rendered()
+
 
 if TYPE_CHECKING:
     from jupyterhub.spawner import Spawner as _Base
@@ -55,9 +50,9 @@ else:
 
 
 class LabSpawnerMixin(_Base):  # type: ignore[misc]
-    """The menu and the check, for any spawner. Put it before the spawner class it extends."""
+    """The menu and the decision, for any spawner. Put it before the spawner class it extends."""
 
-    chosen: Chosen | None = None
+    decision: Decision | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         self._last = ""
@@ -77,45 +72,55 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
     async def render_menu(self, asked: Asked | None = None) -> str:
         """Render the form of the menu page, as JupyterHub's `options_form` asks.
 
-        JupyterHub puts the text into its page unescaped; the environment used here escapes.
+        JupyterHub puts the text into its page unescaped; the templates used here escape.
 
         Args:
             asked: what the request says; None, as JupyterHub calls it, for what its own page was sent.
         """
-        menu = await self.menu(asked or _posted.get() or self._asked_by_page())
-        # The synchronous environment: nothing in the menu is awaited, and it takes half the time.
-        template = self.user.settings["jinja2_env_sync"].get_template("menu.html")
-        settings = Services.instance().settings
-        html: str = template.render(
-            menu=menu, lab_title=settings.title, lab_help_url=settings.help_url, base_url=self.hub.base_url
-        )
+        lab = Services.instance()
+        known = await self._known(asked or _posted.get() or self._asked_by_page())
+        template = lab.templates.get_template("menu.html")  # another one when its file has changed
+        whose, made_of = (self.user.name, self.name), (template, known)
+        html = _RENDERED.get(whose, made_of)
+        if html is None:
+            html = template.render(
+                menu=build_menu(**known),
+                lab_title=lab.settings.title,
+                lab_help_url=lab.settings.help_url,
+                base_url=self.hub.base_url,
+            )
+            _RENDERED.keep(whose, made_of, html)
         return html
 
     async def menu(self, asked: Asked) -> Menu:
         """The data of this user's menu: a fresh list, or the last known one with a notice."""
+        return build_menu(**await self._known(asked))
+
+    async def _known(self, asked: Asked) -> dict[str, Any]:
+        """What the menu is built from: the arguments of `build_menu`."""
         lab = Services.instance()
         shown = await self.shown()
         found = {}
         if shown.grants:
             asked = _preselected(asked, shown.grants)
             paths = {entry.path for entry in shown.grants.usable} | set(filter(None, (self._last, asked.preselect)))
-            found = await lab.prober.states(self.user.name, paths, lab.settings.menu_probe_wait)
+            found = await lab.access.prober.states(self.user.name, paths, lab.settings.menu_probe_wait)
         running = self._last if self.user.spawners[self.name].active else None
-        return build_menu(
-            self.user.name,
-            shown.grants,
-            found,
-            notices=[shown.notice] if shown.notice else [],
-            stale=shown.stale,
-            last=self._last,
-            seen=self._seen,
-            running=running,
-            asked=asked,
-        )
+        return {
+            "userid": self.user.name,
+            "grants": shown.grants,
+            "found": found,
+            "notices": (shown.notice,) if shown.notice else (),
+            "stale": shown.stale,
+            "last": self._last,
+            "seen": self._seen,
+            "running": running,
+            "asked": asked,
+        }
 
     async def shown(self) -> Shown:
         """This user's list for display: it may be the last known one."""
-        return await Services.instance().grants.for_display(self.user.name)
+        return await Services.instance().access.source.for_display(self.user.name)
 
     def _asked_by_page(self) -> Asked:
         """What the page itself says: a plain visit may go straight in when there is only one directory."""
@@ -125,7 +130,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         # A page of another site may link here; it must not make the browser start something (no CSRF by redirect).
         from_elsewhere = request.headers.get("Sec-Fetch-Site", "none") == "cross-site"
         plain = request.path.rstrip("/").endswith("/spawn")
-        return Asked(straight_in=plain and not from_elsewhere and not self._failed)
+        return Asked(straight_in=plain and not from_elsewhere)
 
     # --- From a request to user options ---------------------------------------------------------------------------
 
@@ -147,7 +152,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         """
         raise Refused(400, "A link cannot start a server. Choose a directory below.")
 
-    # --- The check before a start ---------------------------------------------------------------------------------
+    # --- The decision before a start --------------------------------------------------------------------------------
 
     @default("apply_user_options")
     def _apply_user_options_default(self) -> Any:
@@ -159,75 +164,52 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         Raises:
             Refused: the choice is not started; the remembered choice is as it was.
         """
-        self.chosen = None
+        self.decision = None
         self._steps.clear()
         self._step(10, "Checking your directory")
         try:
-            grants = await read_grants(Services.instance().grants, self.user.name, self.log)
-            self.chosen = await self.check_choice(user_options.get("directory"), grants=grants)
+            decision = await self.decide(user_options.get("directory"))
         except Refused:
-            self.user_options = self.orm_spawner.user_options = {"directory": self._last} if self._last else {}
+            remember_options(self, {"directory": self._last} if self._last else {})
             raise
-        path = self.chosen.directory.path
-        self._last, self._title = path, self.chosen.directory.title
-        self._seen = now_seen(self._seen, [entry.path for entry in grants.entries])
-        self.user_options = self.orm_spawner.user_options = {"directory": path}
+        self.decision = decision
+        self._last, self._title = decision.directory.path, decision.directory.title
+        self._seen = now_seen(self._seen, decision.listed)
+        remember_options(self, {"directory": self._last})
         self._step(30, f"Starting JupyterLab in {self._title}")
 
-    async def check_choice(self, choice: object, *, action: str = "start", grants: Grants | None = None) -> Chosen:
-        """Check a choice: the one place where it is decided what a server may be rooted in.
+    async def decide(self, asked: object, action: str = "start") -> Decision:
+        """Have it decided whether a server of this person's may be rooted there (`Access.decide`).
 
         Args:
-            choice: a name or a path as it came; None or "" for the remembered, default or only directory.
+            asked: a name or a path as it came; None or "" for the remembered, default or only directory.
             action: what it is for, in the audit log.
-            grants: a list read just now; None reads it.
-
-        Returns:
-            The choice with its real path and the user's account.
 
         Raises:
-            Refused: with the sentence for the person; it is in the log and the audit log by then.
+            Refused: with the sentence for the person.
         """
-        path: str | None = None
-        lab = Services.instance()
-        try:
-            grants = grants or await read_grants(lab.grants, self.user.name, self.log)
-            directory = resolve_choice(choice, grants, self._last)
-            path = directory.path
-            chosen = await look(lab.prober, lab.settings, directory, grants)
-        except Refused as error:
-            STARTS.labels(outcome=str(error.status_code)).inc()
-            self.log.warning("Refused to %s for user %r: %s", action, self.user.name, error.jupyterhub_message)
-            self._audit(action, choice, path, error.jupyterhub_message)
-            raise
-        STARTS.labels(outcome="allowed").inc()
-        self._audit(action, choice, path, "")
-        return chosen
-
-    def require_choice(self) -> Chosen:
-        """The checked choice of the start that is under way.
-
-        Raises:
-            Refused: the start did not come through the check.
-        """
-        if self.chosen is None:
-            self.log.error("A start for user %r did not pass apply_user_options; refused", self.user.name)
-            raise Refused(403, "This start was not checked, so it was refused. Tell the people who run this lab.")
-        return self.chosen
-
-    def _audit(self, action: str, choice: object, path: str | None, reason: str) -> None:
         visitor = getattr(self.handler, "current_user", None)
-        Services.instance().audit.decided(
+        choice = Choice(
+            userid=self.user.name,
+            asked=asked,
+            last=self._last,
             action=action,
             by=visitor.name if visitor is not None else self.user.name,
-            userid=self.user.name,
             server=self.name,
-            asked=choice or "",
-            path=path,
-            allowed=not reason,
-            reason=reason,
             address=client_address(self.handler),
         )
+        return await Services.instance().access.decide(choice)
+
+    def decided(self) -> Decision:
+        """What was decided for the start that is under way.
+
+        Raises:
+            Refused: the start did not come through `apply_user_options`.
+        """
+        if self.decision is None:
+            self.log.error("A start for user %r did not pass apply_user_options; refused", self.user.name)
+            raise Refused(403, "This start was not checked, so it was refused. Tell the people who run this lab.")
+        return self.decision
 
     # --- What a server is given -----------------------------------------------------------------------------------
 
@@ -237,19 +219,15 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
         The root is set here and not through `notebook_dir`: that trait passes `str.format` and replaces `%U`, and a
         directory may have braces or `%U` in its name.
         """
-        env: dict[str, str] = super().get_env()
-        chosen = self.require_choice()
-        mark = hashlib.blake2b(chosen.real.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-        env["JUPYTERHUB_ROOT_DIR"] = chosen.real
-        # JupyterLab keeps open tabs by user; without this the tabs of one directory show up in the next.
-        env["JUPYTERLAB_WORKSPACES_DIR"] = f"{chosen.home}/.jupyter/lab/workspaces-{mark}"
+        decision = self.decided()
+        env: dict[str, str] = super().get_env() | decision.environment
         # JSON: a title may have any letter, which a variable may not.
         env[_TAB] = json.dumps(
             {
                 # With a secret of this server's: nobody else can try which directory is open.
-                "mark": hashlib.blake2b(mark.encode(), key=self._salt.encode(), digest_size=8).hexdigest(),
-                "title": chosen.directory.title,
-                "name": chosen.directory.name,
+                "mark": hashlib.blake2b(decision.mark.encode(), key=self._salt.encode(), digest_size=8).hexdigest(),
+                "title": decision.directory.title,
+                "name": decision.directory.name,
             }
         )
         # Lab asks everybody whether it may fetch news from the internet; here it does not ask.
@@ -276,7 +254,7 @@ class LabSpawnerMixin(_Base):  # type: ignore[misc]
     def clear_state(self) -> None:
         """Forget the server, not the person's last choice."""
         super().clear_state()
-        self.chosen = None
+        self.decision = None
 
     @property
     def last_path(self) -> str:

@@ -30,14 +30,13 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import setproctitle
 
 from learning_lab.forking.server_parent import Parent, be_nobodys_child, tell
+from learning_lab.user_ids import without_rights
 from learning_lab.warm import modules, trial
-from learning_lab.warm.trial import NOBODY
 
 MEMORY = 2 * 2**30  # bytes of data that the parent may have; it needs a tenth
 CHANGED = b"changed"
@@ -120,24 +119,6 @@ class WarmParent(Parent):
         with contextlib.suppress(OSError):  # the hub has just gone
             self._control_of_hub.send(CHANGED)
         return True
-
-
-@contextlib.contextmanager
-def without_rights() -> Iterator[None]:
-    """Be nobody meanwhile, where this process is root. Root is only saved, which no program that is executed gets."""
-    if os.geteuid() != 0:
-        yield
-        return
-    groups = os.getgroups()
-    os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, 0)
-    os.setresuid(NOBODY, NOBODY, 0)
-    try:
-        yield
-    finally:
-        os.setresuid(0, 0, 0)
-        os.setresgid(0, 0, 0)
-        os.setgroups(groups)
 
 
 def become_server(request: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 Rules kept here:
 - it is never in the way: what cannot be had from the parent (not warm yet, dead, slow to answer) is None, and the
-  spawner starts the server the plain way; a metric and the log say so;
+  server is started plainly (`forking/servers.py`);
 - a server is forked only where it is the same as one started plainly: a variable that the parent's modules have read,
   or that the interpreter itself reads, has the same value for both;
 - a hub that starts makes a new one.
@@ -17,15 +17,10 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
-from learning_lab.forking.parents import Forked, ParentOfServers, Request
+from learning_lab.forking.parents import ParentOfServers, Request
 
-STARTS = Counter(
-    "learning_lab_server_starts_total",
-    "Servers started, by how: warm is a fork of the warm parent, plain a process of its own",
-    ["way"],
-)
 WARM = Gauge("learning_lab_warm_parent_ready", "Whether the warm parent can fork servers")
 
 # What the parent is given of the hub's environment: how to find programs and modules and write text, and no secret.
@@ -75,14 +70,9 @@ class WarmParent(ParentOfServers):
             self._more |= {name: value for name, value in (environ or {}).items() if name.startswith(READ_UNSEEN)}
             self.keep()
 
-    async def fork(self, request: Request, listening: socket.socket) -> Forked | None:
-        """Ask for a server (`ParentOfServers.fork`); None also where a forked one would differ from a plain one."""
-        if not self.ready or not self._same(request.env):
-            return None
-        return await super().fork(request, listening)
-
-    def _same(self, env: dict[str, str]) -> bool:
-        """Whether a server with this environment may have the parent's modules."""
+    def _may_fork(self, request: Request) -> bool:
+        """Whether a server with this environment may have the parent's modules, and is then as one started plainly."""
+        env = request.env
         unseen = {name for name in {*env, *self._environ} if name.startswith(READ_UNSEEN)}
         unlike = sorted(name for name in unseen if env.get(name) != self._environ.get(name))
         if unlike:

@@ -24,8 +24,9 @@ from collections.abc import Callable, Collection
 from types import FrameType
 from typing import Any, NoReturn
 
+from learning_lab.user_ids import NOBODY, become
+
 TRIAL_SECONDS = 60
-NOBODY = 65534  # the kernel's own id for nobody in particular: /proc/sys/kernel/overflowuid
 
 RANDOM = "os.urandom"  # what is random, among the names of variables
 # What a server is given of its own, with the values of the trial; empty ones come with it. Nobody listens on port 9.
@@ -102,9 +103,7 @@ def _in_child(action: Callable[[], None]) -> NoReturn:
 def _try_at_home(own: Collection[str]) -> None:
     """Hold the trial in a home of its own, without rights, and remove all that it leaves."""
     if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+        become(NOBODY, NOBODY, [])
     home = tempfile.mkdtemp(prefix="learning-lab-trial-")
     pid = os.fork()
     if pid == 0:
