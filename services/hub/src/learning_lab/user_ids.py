@@ -3,7 +3,8 @@
 Rules kept here:
 - a process becomes a user for good: real, effective and saved ids, after the groups, which only root may set;
 - a process that is not root's stays what it is;
-- it imports almost nothing, because the processes that fork (`probing/worker.py`, `forking/server_parent.py`) import it.
+- it imports almost nothing, because it is imported by the processes that fork (`probing/worker.py`,
+  `forking/server_parent.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def become(uid: int, gid: int, groups: Sequence[int]) -> None:
 
 @contextlib.contextmanager
 def without_rights() -> Iterator[None]:
-    """As root, be nobody inside the block. Root remains only as the saved id, which executed programs do not inherit."""
+    """As root, be nobody inside the block. Only the saved id stays root's, which executed programs do not inherit."""
     if os.geteuid() != 0:
         yield
         return

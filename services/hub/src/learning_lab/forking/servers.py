@@ -2,8 +2,8 @@
 
 Rules kept here:
 - the warm parent never blocks a start: what it cannot fork is started plainly, and a metric and the log say so;
-- when many people start at once, `AT_ONCE` starts run and the others wait: the first people get in as quickly as if they
-  were alone, and the last one no later.
+- when many people start at once, `AT_ONCE` starts run and the others wait: the first people get in as quickly as if
+  they were alone, and the last one no later.
 """
 
 from __future__ import annotations
