@@ -43,7 +43,8 @@ class Services:
         self.turns = StartTurns()
         self.plain = PlainParent(log)
         environ = {"JUPYTER_CONFIG_PATH": JUPYTER_CONFIG}
-        self.warm = WarmParent(settings.warm_leave_out, environ, log) if settings.warm else None
+        modules = Path(settings.warm_modules)
+        self.warm = WarmParent(modules, settings.warm_leave_out, environ, log) if settings.warm else None
 
     @classmethod
     def instance(cls) -> Services:

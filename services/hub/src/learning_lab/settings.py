@@ -129,11 +129,19 @@ class LearningLab(SingletonConfigurable):
         started so is started the plain way.""",
     ).tag(config=True)
 
+    warm_modules = Unicode(
+        "warm-modules.txt",
+        help="""The file that lists the modules which are imported before servers are forked, and, in comments, those
+        that are left to each server and why. The lab makes it when it is missing or when packages have changed; that
+        takes a few seconds, in which servers are started the plain way. A relative path is below the hub's working
+        directory.""",
+    ).tag(config=True)
+
     warm_leave_out = List(
         Unicode(),
-        help="""Modules and packages that each server imports by itself, because they must not be forked. One that
-        starts a thread when it is imported, or reads a variable that is each user's own, is found without this. In the
-        environment: separated by colons.""",
+        help="""Modules and packages that each server imports by itself, because they must not be forked. Those that
+        start a thread, read a variable that each user has an own value of, or ask for something random while they are
+        imported are found without this. In the environment: separated by colons.""",
     ).tag(config=True)
 
     trusted_proxies = Unicode(
