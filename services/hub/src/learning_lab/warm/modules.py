@@ -76,15 +76,14 @@ class _LeftOut(BaseException):
 
 
 class _Barrier(importlib.abc.MetaPathFinder):
-    """Stops the import of some modules and packages."""
+    """Stops the import of modules, and of packages with all that is in them."""
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = names
 
     def find_spec(self, fullname: str, *_: object) -> None:
-        parts = fullname.split(".")
-        if any(".".join(parts[: count + 1]) in self._names for count in range(len(parts))):
-            raise _LeftOut(fullname)
+        if fullname in self._names:
+            raise _LeftOut
 
 
 def first_line(marks: Mapping[str, Mark], reads: Mapping[str, str | None], leave_out: Collection[str]) -> str:

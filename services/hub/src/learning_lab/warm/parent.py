@@ -37,7 +37,7 @@ from typing import Any
 
 import setproctitle
 
-from learning_lab.forking.server_parent import Parent, be_nobodys_child, tell
+from learning_lab.forking.server_parent import Parent, be_nobodys_child
 from learning_lab.warm import modules
 from learning_lab.warm.set_right import find_generators, set_right
 from learning_lab.warm.trial import NOBODY, hold_trial
@@ -103,12 +103,12 @@ def get_warm(
         is for, or have changed meanwhile.
 
     Raises:
-        TrialFailed: there is no list, and none can be made.
-        RuntimeError: as `modules.import_all` does.
+        RuntimeError: as `trial.hold_trial` and `modules.import_all` do.
+        OSError: the list cannot be read or written.
     """
     began, before = time.time_ns(), modules.packages()
-    # One that could not be replaced would stay when the packages are other ones.
-    kept = file.read_text(errors="replace") if file.is_file() and os.access(file.parent, os.W_OK) else ""
+    replaceable = os.access(file.parent, os.W_OK)  # a list that is not would stay when packages change
+    kept = file.read_text(errors="replace") if replaceable and file.is_file() else ""
     if modules.leave(kept, leave_out, own) != kept:
         kept = ""
     text = kept or modules.leave(hold_trial(), leave_out, own)
@@ -122,13 +122,10 @@ def get_warm(
     changed = {name for name, mark in marks.items() if isinstance(mark, tuple) and mark[0] >= began}
     if changed or any(marks[name] != mark for name, mark in before.items()):
         return None
-    if not kept:
-        try:
-            new = file.with_name(f"{file.name}.new")
-            new.write_text(line + text)
-            new.replace(file)
-        except OSError as error:
-            tell(f"the list of modules cannot be kept, so each hub makes a new one: {error}")
+    if replaceable and not kept:
+        new = file.with_name(f"{file.name}.new")
+        new.write_text(line + text)
+        new.replace(file)
     return reads, marks
 
 

@@ -50,10 +50,6 @@ _SEED = random.Random.seed.__code__
 _IN_C = [getattr(importlib.machinery.ExtensionFileLoader, name).__code__ for name in ("create_module", "exec_module")]
 
 
-class TrialFailed(Exception):
-    """The server of the trial did not start. The text says why."""
-
-
 def hold_trial() -> str:
     """Hold a trial in the environment of this process.
 
@@ -61,7 +57,7 @@ def hold_trial() -> str:
         The list that `modules` describes, without its first line.
 
     Raises:
-        TrialFailed: the server did not start.
+        RuntimeError: the server did not start.
     """
     with (
         tempfile.TemporaryDirectory(prefix="learning-lab-trial-", ignore_cleanup_errors=True) as home,
@@ -79,7 +75,7 @@ def hold_trial() -> str:
         try:
             status = process.wait(TRIAL_SECONDS)
         except subprocess.TimeoutExpired:
-            raise TrialFailed(f"the server of the trial took more than {TRIAL_SECONDS} s") from None
+            raise RuntimeError(f"the server of the trial took more than {TRIAL_SECONDS} s") from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # whatever an extension has started ends here
@@ -88,7 +84,7 @@ def hold_trial() -> str:
             file.seek(0)
         if status:
             said = [line.strip() for line in ["nothing", *log] if line.strip()][-1]
-            raise TrialFailed(f"the server of the trial did not start, and said: {said}")
+            raise RuntimeError(f"the server of the trial did not start, and said: {said}")
         return found.read()
 
 
@@ -137,7 +133,7 @@ def _start_server(home: str) -> dict[str, set[str]]:
     setattr(ServerApp, "start", lambda server: started.append(server))  # noqa: B010  types know no such change
     start_server()
     if not started:
-        raise TrialFailed("it ended before it would have listened")
+        raise RuntimeError("it ended before it would have listened")
     importlib.import_module("jupyter_client.provisioning.local_provisioner")  # the first kernel would import it
     sys.setprofile(None)
     return taken
