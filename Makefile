@@ -1,8 +1,8 @@
-# Every verb that a person needs. `make help` lists them.
+# Every command that you need. `make help` lists them.
 PYTHON ?= python3
 PORT ?= 8000
 VENV := .venv/bin
-# Where the emulated company is already (make shell) there is no sandbox to make.
+# Where the emulated company already exists (make shell), no sandbox is needed.
 SANDBOX := $(if $(wildcard /s/alice),,$(VENV)/python services/hub/emulation/sandbox.py --)
 PYTEST := $(SANDBOX) $(VENV)/python -m pytest
 export PORT
@@ -10,7 +10,7 @@ export PORT
 .DEFAULT_GOAL := help
 .PHONY: help python setup run up cluster down shell test test-code test-browser e2e lint fmt docs bench bench-starts bench-live screenshots clean
 
-help: ## List the verbs
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: python ## Install what the lab needs into this checkout
@@ -23,19 +23,19 @@ python:
 run: setup ## Serve the lab on this machine: http://lab.localhost:8000 (PORT=... for another port)
 	@exec $(VENV)/python services/hub/emulation/run.py
 
-up: setup ## Serve the lab on a Kubernetes of this machine (kind): Docker, cluster, images and all (PORT=...)
+up: setup ## Serve the lab on Kubernetes on this machine (kind): Docker, cluster, images and all (PORT=...)
 	@exec $(VENV)/python kind/up.py up
 
-cluster: setup ## The same without the lab: what `tilt up` stands on
+cluster: setup ## Make that cluster without the lab, for `tilt up`
 	@exec $(VENV)/python kind/up.py cluster
 
-down: setup ## Remove that cluster with everything in it
+down: setup ## Remove that cluster and everything in it
 	@exec $(VENV)/python kind/up.py down
 
-shell: setup ## A Python development system among the emulated people, with this checkout in it
+shell: setup ## Open a Python development system with the emulated accounts and this checkout in it
 	@exec $(VENV)/python kind/up.py shell $(ARGS)
 
-test: python ## Check and test everything, in the browser too (ARGS=... for a part: make test ARGS="services/hub -k switch")
+test: python ## Run all checks and tests, including browser tests (ARGS=... for some: make test ARGS="services/hub -k switch")
 	@$(PYTHON) tools/setup.py --browser
 	@$(MAKE) --no-print-directory lint
 ifdef ARGS
@@ -44,19 +44,19 @@ else
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going test-code test-browser
 endif
 
-# Two sandboxes side by side: the emulated people of one are not those of the other.
+# Two sandboxes side by side: each has its own emulated people.
 test-code:
 	$(PYTEST) libs services kind
 
 test-browser:
 	$(PYTEST) e2e
 
-e2e: python ## The browser tests, and those of a cluster's faults, against kind: from nothing to the last lines
+e2e: python ## Bring up the lab on kind, then run the browser tests and the cluster-failure tests against it
 	@$(PYTHON) tools/setup.py --browser
 	@$(VENV)/python kind/up.py up
 	$(VENV)/python -m pytest k8s services/hub/tests/attacks e2e --base-url http://127.0.0.1:$(PORT) $(ARGS)
 
-lint: setup ## Format, rules, types, direction of imports, templates
+lint: setup ## Check formatting, lint rules, types, import contracts and templates
 	$(VENV)/ruff format --check --quiet .
 	$(VENV)/ruff check --quiet .
 	$(VENV)/mypy --no-error-summary
@@ -67,20 +67,20 @@ fmt: setup ## Format the code
 	$(VENV)/ruff check --fix --quiet .
 	$(VENV)/ruff format --quiet .
 
-docs: setup ## Write the pages of the documentation that are made from the code
+docs: setup ## Generate the documentation pages that are made from the code
 	@$(VENV)/python tools/settings_reference.py
 
-bench: setup ## Measure against plain JupyterHub (ARGS=... for one of them)
-	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/menu_and_logins.py $(ARGS)
+bench: setup ## Measure against plain JupyterHub (ARGS=... for some of it: make bench ARGS="menu start --repeats 3")
+	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/measure.py $(ARGS)
 
-bench-starts: setup ## Measure from click to JupyterLab against plain JupyterHub (ARGS=... for some of it, or a plot)
-	LAB_EXTRA_USERS=40 $(SANDBOX) $(VENV)/python bench/starts.py $(ARGS)
+bench-starts: setup ## The part of `bench` from the click to JupyterLab
+	LAB_EXTRA_USERS=200 $(SANDBOX) $(VENV)/python bench/measure.py start class_of_thirty jupyterlab $(ARGS)
 
-bench-live: setup ## Measure live update against rebuild and rollout, on the cluster of `make up`
-	$(VENV)/python bench/live_update.py $(ARGS)
+bench-live: setup ## Measure live updates against a new image and a new pod, on the cluster of `make up`
+	$(VENV)/python bench/measure.py live $(ARGS)
 
-screenshots: ## Take the pictures of the documentation anew, in the browser tests
+screenshots: ## Retake the documentation's screenshots, in the browser tests
 	@LAB_SCREENSHOTS=1 $(MAKE) --no-print-directory test ARGS="e2e -k everybody_sees"
 
-clean: ## Remove what was installed and made in this checkout
+clean: ## Remove everything that was installed or generated in this checkout
 	rm -rf .venv .tools node_modules test-results .pytest_cache .mypy_cache .ruff_cache .hypothesis

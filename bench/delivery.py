@@ -1,4 +1,4 @@
-"""How an edit comes into the cluster: by live update, or by a new image and a new pod."""
+"""The ways in which an edit gets into the cluster: by live update, or with a new image and a new pod."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from lab_testing.kind_cluster import DEPLOYMENT, LAB, Cluster, NoCluster, tool, 
 from steps import run  # noqa: E402
 
 IMAGE = "learning-lab/hub"
-SECONDS = 600  # for one of them: all packages are built anew on a busy machine
+SECONDS = 600  # for one delivery, in case all packages are rebuilt on a busy machine
 
 
 class Way(Protocol):
-    """How an edit comes into the cluster."""
+    """A way in which an edit gets into the cluster."""
 
     name: str
 
     def bring(self, path: Path) -> None:
-        """Do what is to be done after the file was saved."""
+        """Do what has to be done after the file is saved."""
         ...
 
 
 class Push:
-    """A new image through the local registry, and a new pod: what `make up` does."""
+    """A new image through the local registry, and a new pod, as `make up` does it."""
 
     name = "docker build, docker push, rollout"
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def bring(self, path: Path | None = None) -> None:  # noqa: ARG002  the whole context goes
+    def bring(self, path: Path | None = None) -> None:  # noqa: ARG002  it sends the whole context
         """Build, push and roll out."""
         tagged = f"{REGISTRY_HOST}/{IMAGE}:bench"
         images.build(tagged, PROJECT, DOCKERFILE, target=STAGES[IMAGE])
@@ -58,7 +58,7 @@ class Push:
 
 
 class Load:
-    """A new image copied into the node whole, and a new pod: what is done on kind without a registry."""
+    """A whole new image copied into the node, and a new pod, as is usual on kind without a registry."""
 
     name = "docker build, kind load, rollout"
 
@@ -76,13 +76,13 @@ class Load:
 
 
 def roll_out(cluster: Cluster, image: str) -> None:
-    """Make the lab's pod run that image, and wait until it does."""
+    """Make the lab's pod run this image, and wait until it does."""
     cluster.kubectl("set", "image", DEPLOYMENT, "-n", LAB, f"hub={image}", f"storage={image}")
     cluster.kubectl("rollout", "status", DEPLOYMENT, "-n", LAB, f"--timeout={SECONDS}s", seconds=SECONDS)
 
 
 class ByHand:
-    """The Tiltfile's sync and restart, by kubectl."""
+    """The Tiltfile's sync and restart, done with kubectl."""
 
     name = "the Tiltfile's copy and restart by kubectl (no tilt on the PATH)"
 
@@ -90,7 +90,7 @@ class ByHand:
         self._cluster = cluster
 
     def bring(self, path: Path) -> None:
-        """Copy the file into the hub's container, and restart the hub for Python."""
+        """Copy the file into the hub's container, and restart the hub if it is Python."""
         exec_in = [tool("kubectl"), "--context", self._cluster.context, "exec", "-n", LAB, DEPLOYMENT, "-c", "hub"]
         archive = subprocess.check_output(["tar", "-C", PROJECT, "-cf", "-", path.relative_to(PROJECT)])
         subprocess.run([*exec_in, "-i", "--", "tar", "-C", "/app", "-xf", "-"], input=archive, check=True)
@@ -102,7 +102,7 @@ class Tilt:
     """`tilt up`, which watches the files itself.
 
     Args:
-        cluster: the only one that it may use.
+        cluster: the only cluster that it may use.
         log: where its output goes.
     """
 
@@ -111,18 +111,18 @@ class Tilt:
         self._context = cluster.context
         version = subprocess.check_output(["tilt", "version"], text=True).split(",")[0]
         self.name = f"tilt up ({version})"
-        self._port = str(free_ports(1)[0])  # beside a person's own
+        self._port = str(free_ports(1)[0])  # so that it can run next to a developer's own Tilt
 
     def bring(self, path: Path) -> None:
-        """Nothing: it has seen it."""
+        """Do nothing: Tilt has seen the edit."""
 
     @contextlib.contextmanager
     def up(self) -> Iterator[None]:
-        """Run it until its lab is ready, and end it afterwards; the lab stays."""
+        """Run Tilt until its lab is ready, and end it after the block; the lab stays."""
         environment = {**os.environ, "TILT_DISABLE_ANALYTICS": "1"}
         command = ["tilt", "up", "--stream", "--port", self._port, "--context", self._context, "learning-lab"]
         with self._log.open("wb") as log:
-            # In a session of its own: Ctrl-C is ours, and the files are put back while it still runs.
+            # In its own session, so that Ctrl-C reaches only us, and the files are restored while Tilt still runs.
             process = subprocess.Popen(
                 command, cwd=PROJECT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
@@ -135,7 +135,7 @@ class Tilt:
 
     def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
         if process.poll() is not None:
-            raise NoCluster(f"tilt up ended with {process.returncode}. {self._log} tells why.")
+            raise NoCluster(f"tilt up ended with {process.returncode}. See {self._log}.")
         command = ["tilt", "get", "uiresource", "learning-lab", "--port", self._port, "--output", "json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         status = json.loads(done.stdout)["status"] if done.returncode == 0 else {}

@@ -1,9 +1,9 @@
-"""Browser tests of the whole lab: those of `both` against the embedded lab and, with `--base-url`, on a kind cluster.
+"""Browser tests of the whole lab. Those in `both` run against the embedded lab or, with `--base-url`, a kind cluster.
 
-Without `--base-url` the fixtures start the embedded lab (inside the sandbox) and the site is changed by editing its
-namespaces file and its `/s`; with it, the lab that answers there is used, and its cluster (LAB_KUBE_CONTEXT, else
-kind-learning-lab) is changed. Those of `cluster` run only there: elsewhere they are deselected, and the last lines of
-the run say so.
+Without `--base-url` the fixtures start the embedded lab (inside the sandbox), and tests change the site by editing its
+namespaces file and its `/s`. With it, they use the lab at that address, and change its cluster (LAB_KUBE_CONTEXT, else
+kind-learning-lab). Tests in `cluster` run only there: without a cluster they are deselected, and the last lines of the
+run say so.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -27,7 +26,7 @@ from lab_testing.visitor import PASSWORDS, EmbeddedSite, Site, Visitor
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
-    "--disable-software-rasterizer",  # nothing here draws in 3D, and doing it in software takes a core
+    "--disable-software-rasterizer",  # nothing here draws in 3D, and doing that in software takes a core
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -38,7 +37,7 @@ HOST = "lab.localhost"
 expect.set_options(timeout=15_000)
 
 HERE = Path(__file__).parent
-# What they break takes minutes to mend by itself, so they come when everything else has run.
+# What they break takes minutes to recover, so they run after everything else.
 LAST = ("test_update.py", "test_faults.py")
 NOT_RUN = pytest.StashKey[list[str]]()
 
@@ -72,7 +71,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep what the cluster says beside the screenshot and the trace of a test that failed."""
+    """Save what the cluster reports next to the screenshot and the trace of a failed test."""
     report = yield
     fixtures = getattr(item, "funcargs", {})
     cluster = fixtures.get("whole_cluster")
@@ -82,14 +81,14 @@ def pytest_runtest_makereport(
         with file.open("a") as log:
             log.write(f"== {item.nodeid}, {call.when} ==\n{cluster.report()}\n")
         report.sections.append(
-            ("What the cluster says", f"is kept in {file}; the end of the hub's log:\n{cluster.log()}")
+            ("What the cluster says", f"is kept in {file}; the end of the hub's log:\n{cluster.tail()}")
         )
     return report
 
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """Playwright's own Chromium where it is installed, else the system's."""
+    """Playwright's own Chromium if it is installed, else the system's."""
     own = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH", ""))
     found = None if list(own.glob("chromium*")) else shutil.which("chromium") or shutil.which("chromium-browser")
     return {**browser_type_launch_args, "args": CHROMIUM_ARGUMENTS} | ({"executable_path": found} if found else {})
@@ -102,7 +101,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
         return
     if os.geteuid() != 0 or not Path("/s/alice").is_dir():
         pytest.fail("These tests need the emulated accounts: run `make test`.", pytrace=False)
-    # Each person at an address of their own; on a cluster all have one. So both ways are seen.
+    # Here each person has their own address; on a cluster, all share one. So both are tested.
     with EmbeddedLab(tmp_path_factory.mktemp("lab"), host=HOST) as lab:
         yield lab
 
@@ -114,14 +113,14 @@ def base_url(embedded: EmbeddedLab | None, request: pytest.FixtureRequest) -> st
 
 @pytest.fixture(scope="session")
 def whole_cluster(base_url: str, embedded: EmbeddedLab | None) -> Cluster | None:
-    """The cluster, with whatever an earlier run left behind put right; None for the embedded lab."""
+    """The cluster, after repairing whatever an earlier run left behind; None for the embedded lab."""
     if embedded is not None:
         return None
     cluster = Cluster.of_environment(base_url)
     cluster.put_back()
     for userid in PASSWORDS:
-        # A run that was killed may have left servers running.
-        person = Person(cast(EmbeddedLab, SimpleNamespace(address=base_url, tail=cluster.log)), userid)
+        # An interrupted run may have left servers running.
+        person = Person(cluster, userid)
         person.log_in()
         person.stop()
     return cluster
@@ -129,8 +128,8 @@ def whole_cluster(base_url: str, embedded: EmbeddedLab | None) -> Cluster | None
 
 @pytest.fixture
 def cluster(whole_cluster: Cluster | None, output_path: str) -> Cluster:
-    """The cluster of a test in the folder `cluster`. The report of a failure goes to `output_path`."""
-    assert whole_cluster is not None, "a test that uses it is in the folder `cluster`"
+    """The cluster, for tests in the folder `cluster`. The report of a failure goes to `output_path`."""
+    assert whole_cluster is not None, "tests that use it belong in the folder `cluster`"
     return whole_cluster
 
 
@@ -150,7 +149,7 @@ def site(embedded: EmbeddedLab | None, whole_cluster: Cluster | None) -> Iterato
 def visitor(
     new_context: Callable[..., BrowserContext], whole_cluster: Cluster | None
 ) -> Iterator[Callable[..., Visitor]]:
-    """Make a person at a browser of their own; logged in unless told otherwise. Their server is stopped at the end."""
+    """Make a person with their own browser, logged in unless told otherwise. Their server is stopped at the end."""
     made: list[Visitor] = []
 
     def make(userid: str, *, log_in: bool = True, **options: Any) -> Visitor:
@@ -169,7 +168,7 @@ def visitor(
 
 @pytest.fixture
 def screenshots() -> Callable[[Page, str], None]:
-    """Keep a picture of a page that the documentation shows, when LAB_SCREENSHOTS=1."""
+    """Save a picture of a page that the documentation shows, if LAB_SCREENSHOTS=1."""
 
     def keep(page: Page, name: str) -> None:
         if os.environ.get("LAB_SCREENSHOTS"):

@@ -1,6 +1,6 @@
-"""The kind cluster and the local registry beside it: made whole or not at all, and found again.
+"""The kind cluster and the local registry next to it: created completely or not at all, and found again.
 
-A cluster carries a mark (a ConfigMap) that is written last: without it the cluster is half made and is made anew.
+A cluster has a marker (a ConfigMap) that is written last: a cluster without it is incomplete and is created again.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ REGISTRY_PORT = 5001
 REGISTRY_HOST = f"localhost:{REGISTRY_PORT}"
 _MARK = "learning-lab-cluster"
 _READY_SECONDS = 180
-_ANEW = "`make down` and then `make up` make it anew."
+_START_OVER = "To start over: `make down`, then `make up`."
 
 
 def port() -> int:
-    """The port of the lab on this machine, from PORT.
+    """The lab's port on this machine, from PORT.
 
     Raises:
-        Stop: PORT is not a port.
+        Stop: PORT is not a valid port.
     """
     text = os.environ.get("PORT") or "8000"
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 65535:
@@ -44,13 +44,13 @@ def port() -> int:
 
 
 def up(*, official: bool) -> None:
-    """Make the cluster and the registry, or find them.
+    """Create the cluster and the registry, or use the ones that exist.
 
     Args:
         official: whether kind's own node image can be pulled.
 
     Raises:
-        Stop: the port is taken, the cluster there is another one, or it does not start.
+        Stop: the port is taken, the existing cluster is a different one, or the cluster does not start.
     """
     configuration = _configuration(official=official)
     image = None if official else node.image()
@@ -60,13 +60,13 @@ def up(*, official: bool) -> None:
         _start_again()
         found = _mark()
         if found is None:
-            with step("removing a cluster that was only half made"):
+            with step("removing an incomplete cluster"):
                 delete()
             there = False
         elif found != mark:
             raise Stop(
-                f"The cluster {NAME} was made with another port, node image or kind. Keep it with the PORT it was made"
-                " with, or remove it with everything in it (make down) and run this again."
+                f"The cluster {NAME} was created with another port, node image or kind. To keep it, use the PORT it was"
+                " created with; or remove it and everything in it (make down), and run this again."
             )
     if not there:
         _make(configuration, image, mark)
@@ -75,13 +75,13 @@ def up(*, official: bool) -> None:
 
 def delete() -> None:
     """Remove the cluster and the registry."""
-    run([BIN / "kind", "delete", "cluster", "--name", NAME], "docker ps -a shows what is left.")
+    run([BIN / "kind", "delete", "cluster", "--name", NAME], "`docker ps -a` shows what is left.")
     if _state(REGISTRY):
-        run([engine.client(), "rm", "--force", "--volumes", REGISTRY], "docker ps -a shows what is left.")
+        run([engine.client(), "rm", "--force", "--volumes", REGISTRY], "`docker ps -a` shows what is left.")
 
 
 def kubectl(*arguments: str | Path, advice: str = "", stdin: bytes | None = None, seconds: float = 120) -> None:
-    """Run kubectl on this cluster and on no other.
+    """Run kubectl on this cluster, never on another.
 
     Raises:
         Stop: it failed.
@@ -99,9 +99,10 @@ def _configuration(*, official: bool) -> dict[str, object]:
 
 
 def _make(configuration: dict[str, object], image: str | None, mark: str) -> None:
-    for number, what in ((port(), "the lab (another one: make up PORT=8001)"), (REGISTRY_PORT, "the local registry")):
+    other = " Or use another one: make up PORT=8001"
+    for number, what, advice in ((port(), "the lab", other), (REGISTRY_PORT, "the local registry", "")):
         if not (number == REGISTRY_PORT and _state(REGISTRY)) and not _free(number):
-            raise Stop(f"Port {number} is taken, and it is to be the port of {what}. `ss -ltnp` shows by whom.")
+            raise Stop(f"Port {number}, needed for {what}, is taken. `ss -ltnp` shows by which process.{advice}")
     with step("the cluster"):
         STATE.mkdir(parents=True, exist_ok=True)
         file = STATE / "cluster.yaml"
@@ -117,15 +118,15 @@ def _make(configuration: dict[str, object], image: str | None, mark: str) -> Non
             "--wait",
             f"{_READY_SECONDS}s",
         ]
-        # kind removes the nodes of a cluster that it could not make.
-        run([*command, *(["--image", image] if image else [])], _ANEW)
+        # kind removes the nodes of a cluster that it could not create.
+        run([*command, *(["--image", image] if image else [])], _START_OVER)
         ready = ["wait", "--for=condition=Ready", f"node/{NODE}", f"--timeout={_READY_SECONDS}s"]
-        kubectl(*ready, advice="The node does not get ready.", seconds=_READY_SECONDS + 10)
+        kubectl(*ready, advice="The node did not become ready.", seconds=_READY_SECONDS + 10)
         kubectl("--namespace", "kube-public", "create", "configmap", _MARK, f"--from-literal=made={mark}")
 
 
 def _mark() -> str | None:
-    """What the cluster was made from; None when its making was cut short."""
+    """A hash of what the cluster was created from; None if its creation was interrupted."""
     command: list[str | Path] = [
         BIN / "kubectl",
         "--context",
@@ -140,26 +141,26 @@ def _mark() -> str | None:
 
 
 def _start_again() -> None:
-    """Start the node of a cluster that is there: after a restart of the machine or of Docker it stands still."""
+    """Start the node of an existing cluster, which is stopped after a restart of the machine or of Docker."""
     if _state(NODE) != "running":
         with step("starting the cluster again"):
-            run([engine.client(), "start", NODE], _ANEW)
-    run([BIN / "kind", "export", "kubeconfig", "--name", NAME], _ANEW)
+            run([engine.client(), "start", NODE], _START_OVER)
+    run([BIN / "kind", "export", "kubeconfig", "--name", NAME], _START_OVER)
     until = time.monotonic() + _READY_SECONDS
     while not output_of([BIN / "kubectl", "--context", CONTEXT, "get", "--raw", "/readyz"], seconds=10):
         if time.monotonic() > until:
-            raise Stop(f"The API server of the cluster {NAME} does not answer. {_ANEW}")
+            raise Stop(f"The API server of the cluster {NAME} is not responding. {_START_OVER}")
         time.sleep(1)
 
 
 def _registry() -> None:
-    """Run the registry, and tell the cluster's containerd, Tilt and people where it is (KEP-1755)."""
+    """Run the registry, and announce its address to the cluster's containerd, to Tilt and to people (KEP-1755)."""
     state = _state(REGISTRY)
     if state != "running":
         image = images.registry()
         with step("the local registry"):
             if state:
-                run([engine.client(), "start", REGISTRY], f"`docker rm -f {REGISTRY}` and run this again.")
+                run([engine.client(), "start", REGISTRY], f"Run `docker rm -f {REGISTRY}`, then run this again.")
             else:
                 publish = f"127.0.0.1:{REGISTRY_PORT}:5000"
                 command: list[str | Path] = [
@@ -173,20 +174,20 @@ def _registry() -> None:
                 ]
                 run(
                     [*command, "--network", "kind", "--publish", publish, image],
-                    f"Is port {REGISTRY_PORT} free? `docker rm -f {REGISTRY}` removes what is left.",
+                    f"Is port {REGISTRY_PORT} free? `docker rm -f {REGISTRY}` removes a leftover container.",
                 )
     folder = f"/etc/containerd/certs.d/{REGISTRY_HOST}"
     hosts = f'[host."http://{REGISTRY}:5000"]\n'
     run(
         [engine.client(), "exec", "--interactive", NODE, "sh", "-c", f"mkdir -p {folder} && cat > {folder}/hosts.toml"],
-        _ANEW,
+        _START_OVER,
         stdin=hosts.encode(),
     )
     kubectl("apply", "--filename", HERE / "registry" / "hosting.yaml")
 
 
 def _state(container: str) -> str | None:
-    """Docker's word for it ("running", "exited"); None when there is none."""
+    """The container's state in Docker's words ("running", "exited"); None if there is no such container."""
     return output_of([engine.client(), "inspect", "--type", "container", "--format", "{{.State.Status}}", container])
 
 

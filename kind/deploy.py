@@ -1,7 +1,8 @@
-"""The lab's own images, and the lab on the cluster: built, pushed, applied, waited for.
+"""Builds and pushes the lab's own images, applies the overlay to the cluster, and waits for the lab.
 
-What Tilt does live, once: the same Dockerfile, the same overlay. Images travel through the local registry, so only
-layers that changed do; the overlay names them by digest, so an unchanged image restarts nothing.
+It does once what Tilt does continuously, with the same Dockerfile and the same overlay. Images go through the local
+registry, so only changed layers are transferred; the overlay names them by digest, so an unchanged image restarts
+nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ NAMESPACE = "learning-lab-system"
 DOCKERFILE = PROJECT / "services" / "hub" / "Dockerfile"
 OVERLAY = PROJECT / "k8s" / "overlays" / "local"
 PEOPLE = PROJECT / "k8s" / "base" / "namespaces.yaml"
-# Image of the manifests -> stage of the Dockerfile.
+# Image name in the manifests -> stage in the Dockerfile.
 STAGES = {"learning-lab/hub": "development", "learning-lab/proxy": "proxy"}
 DEPLOYMENTS = ("deployment/proxy", "deployment/learning-lab")
-# Of the development system: where it has the checkout, and what it installs for itself.
+# In the development system: where the checkout is mounted, and the folders into which it installs its own packages.
 INSIDE = "/checkout"
 INSTALLED = ("/.venv", "/.tools", "/node_modules")
 _ROLLOUT_SECONDS = 300
@@ -34,39 +35,39 @@ _HEALTH_SECONDS = 120
 
 
 def lab() -> None:
-    """Build the lab's images and make the cluster run them.
+    """Build the lab's images and run them on the cluster.
 
     Raises:
-        Stop: a step failed, or the lab does not answer.
+        Stop: a step failed, or the lab does not respond.
     """
     digests = {name: _push(name, stage) for name, stage in STAGES.items()}
     with step("the lab on the cluster"):
-        cluster.kubectl("apply", "--filename", PEOPLE, advice="The text above says what is wrong with it.")
-        cluster.kubectl("apply", "--kustomize", _overlay(digests), advice="The text above says what is wrong with it.")
+        cluster.kubectl("apply", "--filename", PEOPLE, advice="The output says what is wrong with it.")
+        cluster.kubectl("apply", "--kustomize", _overlay(digests), advice="The output says what is wrong with it.")
         for deployment in DEPLOYMENTS:
             cluster.kubectl(
                 *("--namespace", NAMESPACE, "rollout", "status", deployment, f"--timeout={_ROLLOUT_SECONDS}s"),
-                advice=f"kubectl --context {cluster.CONTEXT} -n {NAMESPACE} describe pods tells why.",
+                advice=f"kubectl --context {cluster.CONTEXT} -n {NAMESPACE} describe pods says why.",
                 seconds=_ROLLOUT_SECONDS + 10,
             )
         _wait_for_health(f"http://127.0.0.1:{cluster.port()}/hub/health")
 
 
 def shell(command: list[str]) -> list[str]:
-    """The command of the Python development system: the emulated company, with the checkout bind-mounted.
+    """The command that runs the Python development system: the emulated company, with the checkout bind-mounted.
 
     Args:
-        command: what to run in it; a shell when empty.
+        command: what to run in it; a shell if empty.
     """
     name = "learning-lab/emulation:local"
     with step("the development system"):
         images.build(name, PROJECT, DOCKERFILE, target="emulation")
     mounts = [f"type=bind,source={PROJECT},target={INSIDE}"]
-    # What is installed for this machine's system is not for that one's, and the other way round.
+    # Packages installed for this machine's system don't work in the container, and vice versa.
     mounts += [
         f"type=volume,source=learning-lab-shell{part.replace('/', '-')},target={INSIDE}{part}" for part in INSTALLED
     ]
-    # The tests rename directories of the emulated company, which an image's own file system refuses (EXDEV).
+    # The tests rename the emulated company's directories, which an image's own file system refuses (EXDEV).
     mounts += ["type=volume,target=/s", "type=volume,target=/home"]
     if images.CERTIFICATES.exists():
         mounts.append(f"type=bind,source={images.CERTIFICATES},target={images.CERTIFICATES},readonly")
@@ -91,16 +92,16 @@ def _push(name: str, stage: str) -> str:
     tagged = f"{cluster.REGISTRY_HOST}/{name}:local"
     with step(f"the image {name}"):
         images.build(tagged, PROJECT, DOCKERFILE, target=stage)
-        run([engine.client(), "push", tagged], "Does the registry run? `make up` starts it: docker ps -a shows it.")
+        run([engine.client(), "push", tagged], "Is the registry running? `make up` starts it; `docker ps -a` shows it.")
     found = output_of([engine.client(), "image", "inspect", "--format", "{{json .RepoDigests}}", tagged]) or "[]"
     for digest in yaml.safe_load(found):
         if digest.startswith(f"{cluster.REGISTRY_HOST}/{name}@"):
             return str(digest)
-    raise Stop(f"{tagged} was pushed and has no digest. `docker rm -f {cluster.REGISTRY}` and run this again.")
+    raise Stop(f"{tagged} was pushed but has no digest. Run `docker rm -f {cluster.REGISTRY}`, then run this again.")
 
 
 def _overlay(digests: dict[str, str]) -> Path:
-    """The local overlay with the images that were just pushed. `k8s/` itself stays as it is for Tilt and people."""
+    """Write the local overlay with the images that were just pushed. `k8s/` itself stays unchanged."""
     folder = STATE / "overlay"
     folder.mkdir(parents=True, exist_ok=True)
     replaced = []
@@ -123,7 +124,7 @@ def _wait_for_health(address: str) -> None:
             pass
         if time.monotonic() > until:
             raise Stop(
-                f"The pods run and {address} does not answer. kubectl --context {cluster.CONTEXT} -n {NAMESPACE}"
-                " logs deployment/learning-lab -c hub tells why."
+                f"The pods are running, but {address} does not respond. To see why: kubectl --context {cluster.CONTEXT}"
+                f" -n {NAMESPACE} logs deployment/learning-lab -c hub"
             )
         time.sleep(0.5)

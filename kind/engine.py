@@ -1,6 +1,6 @@
-"""The Docker that everything else here needs: found, or on a machine that is ours (root) installed and started.
+"""Docker, which everything else here needs: finds it, or as root installs and starts it.
 
-A daemon that we start runs until `make down`; one that was there is left as it is.
+A daemon that we start runs until `make down`; one that was already running is left alone.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ STALE = {
 }
 CAP_SYS_RESOURCE = 24  # capability(7)
 START_SECONDS = 60
-# The last client with BuildKit inside; from 23.0 on `docker build` with BuildKit needs the buildx plugin.
+# The last client with BuildKit built in; from 23.0 on, `docker build` with BuildKit needs the buildx plugin.
 LAST_WITH_BUILDKIT = 22
 NEEDED_GIB = 8  # measured: 6 GiB for the node image, the cluster, the lab's images and the registry
 
 
 def ready() -> None:
-    """Make sure that a Docker daemon answers, a client can build, and there is room.
+    """Make sure that a Docker daemon responds, that a client can build, and that there is enough disk space.
 
     Raises:
-        Stop: there is none and we may not start one, or the disk is too full.
+        Stop: there is no daemon and we may not start one, no client can build, or the disk is too full.
     """
     if not _answers():
         if os.geteuid() != 0:
             raise Stop(
-                "Docker does not answer, and only root may start it. Start it (sudo systemctl start docker), be in"
+                "Docker is not responding, and only root can start it. Start it (sudo systemctl start docker), join"
                 " its group (sudo usermod -aG docker $USER, then log in again), and run this again."
             )
         _install()
@@ -49,10 +49,10 @@ def ready() -> None:
 
 @cache
 def client() -> str:
-    """The docker command that can build with BuildKit: with the buildx plugin, or old enough to have it inside.
+    """A docker command that can build with BuildKit: with the buildx plugin, or old enough to have it built in.
 
     Raises:
-        Stop: none on the PATH can.
+        Stop: no docker command on the PATH can.
     """
     for folder in os.get_exec_path():
         command = shutil.which("docker", path=folder)
@@ -65,7 +65,7 @@ def client() -> str:
 
 
 def stop() -> None:
-    """End the daemon that we started, if we did."""
+    """Stop the daemon, if we started it."""
     if not PID_FILE.exists():
         return
     pid = int(PID_FILE.read_text())
@@ -90,19 +90,19 @@ def _builds(command: str) -> bool:
 
 
 def _client_version(command: str) -> str:
-    """The version of a client whose daemon does not answer: "Docker version 20.10.24, build ..."."""
+    """The version of a client whose daemon does not respond, from "Docker version 20.10.24, build ..."."""
     words = (output_of([command, "--version"]) or "").split()
     return words[2] if len(words) > 2 else ""
 
 
 def _install() -> None:
-    """Debian's Docker, where there is none. iptables and runc are among what it needs and does not always bring."""
+    """Install Debian's Docker if there is none, with iptables and runc, which it needs but does not always bring."""
     if shutil.which("dockerd") and any(
         _builds(found) for folder in os.get_exec_path() if (found := shutil.which("docker", path=folder))
     ):
         return
     if not shutil.which("apt-get"):
-        raise Stop("There is no Docker here. Install it from your distribution, and run this again.")
+        raise Stop("Docker is not installed. Install it from your distribution, and run this again.")
     with step("Docker, from Debian's packages"):
         advice = "Docker could not be installed. Are Debian's packages reachable?"
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -110,14 +110,14 @@ def _install() -> None:
         packages = ["docker.io", "containerd", "runc", "iptables", "ca-certificates"]
         if output_of(["apt-cache", "show", "docker-buildx"]):
             packages.append("docker-buildx")
-        # Its own start script fails where there is no systemd; the daemon is started below either way.
+        # The package's own start script fails without systemd; the daemon is started below in any case.
         run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], advice, environment=quiet)
 
 
 def _start() -> None:
     with step("Docker's daemon"):
         if Path("/run/systemd/system").is_dir():
-            run(["systemctl", "start", "docker"], "systemctl status docker tells more.")
+            run(["systemctl", "start", "docker"], "For details: systemctl status docker")
         else:
             STATE.mkdir(parents=True, exist_ok=True)
             for name, file in STALE.items():
@@ -134,18 +134,18 @@ def _start() -> None:
         until = time.monotonic() + START_SECONDS
         while not _answers():
             if time.monotonic() > until:
-                raise Stop(f"Docker was started and does not answer after {START_SECONDS} s. Its log: {DAEMON_LOG}")
+                raise Stop(f"Docker was started but did not respond within {START_SECONDS} s. Its log: {DAEMON_LOG}")
             time.sleep(0.3)
 
 
 def _forget(name: str, file: Path) -> None:
-    """Remove a PID file of a daemon that was killed: dockerd takes any process with that number for a running one."""
+    """Remove the PID file of a killed daemon: dockerd takes any process with that number for a running daemon."""
     if file.exists() and output_of(["ps", "-o", "comm=", "-p", file.read_text().strip() or "0"]) != name:
         file.unlink()
 
 
 def _runtime_arguments() -> list[str]:
-    """Our runtime, where the host withholds a capability that privileged containers ask for."""
+    """Arguments that register our runtime, if the host withholds a capability that privileged containers ask for."""
     effective = next(
         line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff")
     )
@@ -157,10 +157,10 @@ def _runtime_arguments() -> list[str]:
 
 def _check_room() -> None:
     folder = output_of(["docker", "info", "--format", "{{.DockerRootDir}}"]) or "/var/lib/docker"
-    if Path(folder).is_dir():  # it is elsewhere where Docker runs in a virtual machine
+    if Path(folder).is_dir():  # not if Docker runs in a virtual machine
         free = shutil.disk_usage(folder).free / 2**30
         if free < NEEDED_GIB:
             raise Stop(
-                f"Docker's disk has {free:.1f} GiB free and the cluster needs {NEEDED_GIB}."
-                " Free some (docker system prune), and run this again."
+                f"Docker's disk has only {free:.1f} GiB free, but the cluster needs {NEEDED_GIB}."
+                " Free some space (docker system prune), and run this again."
             )

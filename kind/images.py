@@ -1,6 +1,6 @@
-"""Where the official images come from: Docker Hub, or where it is not reached, images built here from packages.
+"""Gets the base images from Docker Hub, or where it cannot be reached, builds them here from packages.
 
-One setting chooses: LAB_IMAGES=official, built, or auto (the default: official where Docker Hub answers).
+One setting chooses: LAB_IMAGES=official, built, or auto (the default: official if Docker Hub responds).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _PULL_SECONDS = 120
 
 
 def base() -> bool:
-    """Make sure that there is the Debian image that the others stand on.
+    """Make sure that the Debian image exists on which the others are based.
 
     Returns:
         Whether official images can be pulled here.
 
     Raises:
-        Stop: LAB_IMAGES is wrong, or its images cannot be had.
+        Stop: LAB_IMAGES is invalid, or the images that it asks for are not available.
     """
     choice = os.environ.get("LAB_IMAGES", "auto")
     if choice not in ("auto", "official", "built"):
         raise Stop(f"LAB_IMAGES is {choice!r}; it must be official, built or auto.")
     name = versions()["DEBIAN_IMAGE"]
-    # What was found the first time holds: Docker Hub that answers only now and then must not change the cluster.
+    # The first result is kept: if Docker Hub responds only some of the time, the cluster must not change with it.
     known = STATE / "images"
     if choice == "auto" and known.exists() and exists(name):
         return known.read_text() == "official"
@@ -39,7 +39,7 @@ def base() -> bool:
         with step(f"{name}, from Docker Hub"):
             official = output_of([engine.client(), "pull", "--quiet", name], seconds=_PULL_SECONDS) is not None
         if choice == "official" and not official:
-            raise Stop(f"{name} cannot be pulled, and LAB_IMAGES=official asks for it. LAB_IMAGES=built makes it here.")
+            raise Stop(f"{name} cannot be pulled, but LAB_IMAGES=official needs it. LAB_IMAGES=built builds it here.")
     else:
         official = False
     if not official and not exists(name):
@@ -50,10 +50,10 @@ def base() -> bool:
 
 
 def registry() -> str:
-    """Build the image of the local registry, unless it is there.
+    """Build the local registry's image, unless it exists.
 
     Returns:
-        Its name.
+        The image's name.
     """
     folder = HERE / "registry"
     name = f"learning-lab/registry:{fingerprint(folder)}"
@@ -66,7 +66,7 @@ def registry() -> str:
 def build(
     name: str, context: Path, dockerfile: Path, *, target: str | None = None, arguments: dict[str, str] | None = None
 ) -> None:
-    """Build an image, with a company's own authority as a secret of the build where the system has a list of them."""
+    """Build an image. If the system has a list of CA certificates, the build gets it as a secret."""
     command = [engine.client(), "build", "--progress", "plain", "--tag", name, "--file", str(dockerfile)]
     if target:
         command += ["--target", target]
@@ -87,7 +87,7 @@ def exists(name: str) -> bool:
 
 
 def fingerprint(folder: Path) -> str:
-    """A short hash that changes when a file of the folder, a pin or the Debian image's name does."""
+    """A short hash that changes when a file in the folder, a pin or the Debian image's name changes."""
     digest = hashlib.sha256((HERE.parent / "tools" / "versions.env").read_bytes())
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode & 0o111}\0".encode() + path.read_bytes())

@@ -1,11 +1,11 @@
 #!/usr/bin/env -S python3 -IS
-"""An OCI runtime for hosts without CAP_SYS_RESOURCE: takes that capability out of what is asked for, then is runc.
+"""An OCI runtime for hosts without CAP_SYS_RESOURCE: it removes that capability from each request, then runs runc.
 
-Some virtual machines and sandboxes withhold CAP_SYS_RESOURCE from root. runc then refuses every privileged container
-("unable to apply caps"), and kind's nodes are privileged. `engine.py` registers this runtime only on such a host.
+Some virtual machines and sandboxes withhold CAP_SYS_RESOURCE from root. Then runc refuses every privileged container
+("unable to apply caps"), and kind's nodes are privileged. `engine.py` registers this runtime only on such hosts.
 
 The capability is listed in the bundle's config.json (create, run; runtime-spec, config.md) and in the process file of
-an exec (`--process`). Everything else goes through untouched.
+an exec (`--process`). Everything else passes through unchanged.
 """
 
 import json
@@ -17,12 +17,12 @@ CAPABILITY = "CAP_SYS_RESOURCE"
 
 
 def without(capabilities: dict[str, list[str] | None]) -> dict[str, list[str]]:
-    """The sets of capabilities (bounding, effective, ...) without the one that the host lacks."""
+    """The capability sets (bounding, effective, ...) without the capability that the host lacks."""
     return {kind: [name for name in names or [] if name != CAPABILITY] for kind, names in capabilities.items()}
 
 
 def rewrite(path: Path, *, bundle: bool) -> None:
-    """Take the capability out of a bundle's config.json, or out of a process file."""
+    """Remove the capability from a bundle's config.json, or from a process file."""
     content = json.loads(path.read_text())
     process = content.get("process", {}) if bundle else content
     if process.get("capabilities"):
@@ -31,7 +31,7 @@ def rewrite(path: Path, *, bundle: bool) -> None:
 
 
 def value(arguments: list[str], *names: str) -> str:
-    """The value of an option: `--bundle DIR`, `--bundle=DIR`, `-b DIR`; "" when it is not given."""
+    """The value of an option: `--bundle DIR`, `--bundle=DIR`, `-b DIR`; "" if it is not given."""
     for position, argument in enumerate(arguments):
         for name in names:
             if argument == name and position + 1 < len(arguments):
@@ -42,7 +42,7 @@ def value(arguments: list[str], *names: str) -> str:
 
 
 def main() -> None:
-    """Rewrite what the command names, then become runc."""
+    """Rewrite the file that the command names, then become runc."""
     arguments = sys.argv[1:]
     if "create" in arguments or "run" in arguments:
         rewrite(Path(value(arguments, "--bundle", "-b") or ".", "config.json"), bundle=True)

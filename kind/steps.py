@@ -1,4 +1,4 @@
-"""How the steps of `make up` speak and fail: a line for each, the noise in a log, one sentence when it goes wrong."""
+"""How the steps of `make up` report and fail: one line each, their output in a log, one sentence on failure."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _TAIL_LINES = 15
 
 
 class Stop(Exception):
-    """Going on makes no sense. Its text says what happened and what to do next."""
+    """A step failed and there is no point in continuing. The message says what happened and what to do next."""
 
 
 def versions() -> dict[str, str]:
-    """The pins of tools/versions.env."""
+    """The pinned versions in tools/versions.env."""
     lines = (PROJECT / "tools" / "versions.env").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """Say what is being done, and how long it took."""
+    """Print what is being done, and how long it took."""
     print(f"up: {what} ...", file=sys.stderr, flush=True)
     began = time.monotonic()
     yield
@@ -52,14 +52,14 @@ def run(
 
     Args:
         command: the command and its arguments.
-        advice: what a person should do when it fails.
-        cwd: where it runs.
-        environment: added to this process's.
-        stdin: what it reads.
+        advice: what to do if it fails.
+        cwd: the working directory.
+        environment: variables added to this process's.
+        stdin: its standard input.
         seconds: how long it may take.
 
     Raises:
-        Stop: it failed, is not there or took too long; the text has the end of its output.
+        Stop: it failed, does not exist or took too long; the message contains the end of its output.
     """
     STATE.mkdir(parents=True, exist_ok=True)
     name = Path(command[0]).name
@@ -79,19 +79,19 @@ def run(
                 check=False,
             )
         except FileNotFoundError:
-            raise Stop(f"There is no {name} here. {advice}") from None
+            raise Stop(f"{name} is not installed. {advice}") from None
         except subprocess.TimeoutExpired:
             raise Stop(f"{name} did not end within {seconds:.0f} s. {advice}") from None
     if done.returncode:
         output = LOG.read_bytes()[begin:].decode(errors="replace").rstrip().splitlines()
         if any("no space left on device" in line.lower() for line in output):
-            advice = "The disk is full: `docker system prune` and `make clean` free what is not used."
+            advice = "The disk is full: `docker system prune` and `make clean` free unused space."
         tail = "".join(f"\n    {line[:300]}" for line in output[-_TAIL_LINES:])
-        raise Stop(f"{name} failed (exit code {done.returncode}). {advice}{tail}\n    All of it: {LOG}")
+        raise Stop(f"{name} failed (exit code {done.returncode}). {advice}{tail}\n    Full log: {LOG}")
 
 
 def output_of(command: Sequence[str | Path], *, seconds: float = 60) -> str | None:
-    """What a command prints, stripped; None when it fails, hangs or is not there."""
+    """What a command prints, stripped; None if it fails, hangs or does not exist."""
     try:
         done = subprocess.run(
             list(map(str, command)),

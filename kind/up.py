@@ -1,9 +1,9 @@
-"""The lab on a Kubernetes of this machine: `make up`, `make cluster`, `make down`, `make shell`.
+"""The lab on Kubernetes on this machine: `make up`, `make cluster`, `make down`, `make shell`.
 
-python kind/up.py up        Docker, tools, cluster, registry, images, the lab; every step only where it is needed
-python kind/up.py cluster   the same without the lab: what `tilt up` stands on
-python kind/up.py down      remove the cluster and the registry, and end Docker if `up` started it
-python kind/up.py shell     a Python development system among the emulated people [command ...]
+python kind/up.py up        Docker, tools, cluster, registry, images, the lab; skips steps that are already done
+python kind/up.py cluster   the same without the lab, for `tilt up`
+python kind/up.py down      remove the cluster and the registry, and stop Docker if `up` started it
+python kind/up.py shell     a Python development system with the emulated accounts [command ...]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from steps import BIN, STATE, Stop, output_of, step
 
 
 def main() -> None:
-    """Do what the command line says; say in one sentence what went wrong."""
+    """Do what the command line asks; if something goes wrong, say so in one sentence."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("verb", choices=("up", "cluster", "down", "shell"))
     parser.add_argument("command", nargs=argparse.REMAINDER)
@@ -34,7 +34,7 @@ def main() -> None:
     except Stop as stop:
         sys.exit(f"up: {stop}")
     except KeyboardInterrupt:
-        sys.exit("\nup: stopped. Run it again to go on.")
+        sys.exit("\nup: stopped. Run it again to continue.")
     if replacement:
         os.execvp(replacement[0], replacement)
 
@@ -43,13 +43,13 @@ def _do(verb: str, command: list[str]) -> list[str] | None:
     """Carry out a verb.
 
     Returns:
-        A command to become, or None.
+        A command that should replace this process, or None.
     """
     if verb == "down":
         _down()
         return None
     if verb != "shell":
-        cluster.port()  # a wrong one is known before minutes have gone
+        cluster.port()  # report a wrong one now, not after minutes of work
     engine.ready()
     official = images.base()
     if verb == "shell":
@@ -57,7 +57,7 @@ def _do(verb: str, command: list[str]) -> list[str] | None:
     binaries.tools()
     cluster.up(official=official)
     if verb == "cluster":
-        print(f"\n  The cluster is there: context {cluster.CONTEXT}, registry {cluster.REGISTRY_HOST}.\n")
+        print(f"\n  The cluster is ready: context {cluster.CONTEXT}, registry {cluster.REGISTRY_HOST}.\n")
         return None
     deploy.lab()
     people = "alice/pass1, bob/pass2, carol/pass3"
@@ -74,7 +74,7 @@ def _down() -> None:
 
 
 class _alone:  # noqa: N801  used as a function
-    """Two runs at once would each trip over the other's half-made things."""
+    """A lock against two runs at once, which would trip over each other's unfinished work."""
 
     def __enter__(self) -> None:
         STATE.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class _alone:  # noqa: N801  used as a function
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Stop("Another `make up` or `make down` is at work in this checkout. Wait for it to end.") from None
+            raise Stop("Another `make up` or `make down` is running in this checkout. Wait for it to end.") from None
 
     def __exit__(self, *_: object) -> None:
         self._lock.close()

@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the options themselves: `make docs`. A test holds the page to what this writes."""
+"""Write docs/settings.md from the options themselves: `make docs`. A test checks that the page is up to date."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 HEAD = """\
 # Settings
 
-Every option of the lab, written by `make docs` from the options themselves. `c.LearningLab.<option>` in
-`jupyterhub_config.py` sets one, before `configure(c)` is called; a container sets the same one by its variable, and
-the file wins. A wrong value stops the start with one line that names the setting. Everything else is JupyterHub's own
-configuration.
+Every option of the lab. `make docs` generates this page from the code. Set an option as `c.LearningLab.<option>` in
+`jupyterhub_config.py`, before the call to `configure(c)`, or in a container with its environment variable; the file
+takes precedence. An invalid value stops the start with one line that names the setting. Everything else is JupyterHub's
+own configuration.
 """
 
 
 def page() -> str:
-    """The page's text."""
+    """The text of the page."""
     parts = [HEAD]
     for name, trait in sorted(LearningLab.class_traits(config=True).items()):
         parts.append(f"## `c.LearningLab.{name}`\n")

@@ -1,10 +1,10 @@
-"""Install what the lab needs into the checkout: uv, the locked Python packages, Node's proxy; for tests a browser.
+"""Install what the lab needs into the checkout: uv, the locked Python packages, the Node proxy; for tests, a browser.
 
     python3 tools/setup.py [--browser]
 
-Steps whose inputs have not changed are skipped. Nothing outside the checkout is touched, but that as root missing
-Debian packages are installed. It is written for any Python 3, so that an old one gets a sentence and not a traceback
-(or hands over to a newer one beside it).
+Steps whose inputs have not changed are skipped. It touches nothing outside the checkout, except that as root it
+installs missing Debian packages. It is written for any Python 3, so that an old one prints a message instead of a
+traceback (or hands over to a newer one next to it).
 """
 
 import argparse
@@ -28,10 +28,10 @@ SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--browser", action="store_true", help="also make sure that there is a Chromium")
+    parser.add_argument("--browser", action="store_true", help="also make sure that Chromium is installed")
     browser = parser.parse_args().browser
     os.chdir(ROOT)
-    os.umask(0o022)  # the people of the lab run what is installed here
+    os.umask(0o022)  # the lab's users must be able to run what is installed here
     os.makedirs(TOOLS, exist_ok=True)
     trust_system_certificates()
     uv = find_uv() or install_uv()
@@ -43,14 +43,14 @@ def main():
 
 
 def trust_system_certificates():
-    """A company's own authority is known to the system; uv and Node trust only their built-in list unless told so."""
+    """Trust the system's certificates, for companies with their own CA. uv and Node trust only built-in lists."""
     if os.path.exists(SYSTEM_CERTIFICATES):
         os.environ.setdefault("UV_SYSTEM_CERTS", "true")
         os.environ.setdefault("NODE_EXTRA_CA_CERTS", SYSTEM_CERTIFICATES)
 
 
 def find_uv():
-    """The uv that is installed, when it is new enough."""
+    """Find an installed uv that is new enough."""
     for uv in (shutil.which("uv"), os.path.join(TOOLS, "uv", "bin", "uv")):
         if not uv or not os.path.exists(uv):
             continue
@@ -62,22 +62,22 @@ def find_uv():
 
 
 def pinned(tool):
-    """The version of a tool in tools/versions.env."""
+    """The version that tools/versions.env pins for a tool."""
     with open(os.path.join(ROOT, "tools", "versions.env")) as pins:
         return re.search("^" + tool + "=(.+)$", pins.read(), re.MULTILINE).group(1)
 
 
 def install_uv():
-    """uv from the package index, in an environment of its own below .tools."""
+    """Install uv from the package index, in its own environment below .tools."""
     if sys.version_info < OLDEST_PYTHON:
         for newer in filter(None, map(shutil.which, NEWER_PYTHONS)):
-            # pyenv has commands of Pythons that it does not run here.
+            # pyenv provides commands for Pythons that it does not run here.
             if subprocess.run([newer, "-c", ""], stderr=subprocess.DEVNULL, check=False).returncode == 0:
                 os.execv(newer, [newer] + sys.argv)
         stop(
             "Python 3.11 or newer is needed, and this is {}.{}.".format(*sys.version_info[:2]),
             "Install one (Debian 12, Ubuntu 24.04 and newer have it: sudo apt-get install python3 python3-venv),",
-            "name it (make PYTHON=python3.12 ...), or install uv, which brings a Python of its own.",
+            "name it (make PYTHON=python3.12 ...), or install uv, which brings its own Python.",
         )
     version = pinned("UV")
     say("uv " + version)
@@ -92,16 +92,16 @@ def install_uv():
         subprocess.run([sys.executable, "-m", "venv", place], stdout=subprocess.DEVNULL, check=True)
     run(
         [os.path.join(place, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", "uv==" + version],
-        "uv could not be installed. Without a connection to the package index only a second run works.",
+        "uv could not be installed. The first run needs a connection to the package index.",
     )
     return os.path.join(place, "bin", "uv")
 
 
 def sync(uv):
-    """The locked packages into .venv; uv itself sees whether there is anything to do."""
+    """Install the locked packages into .venv; uv itself checks whether there is anything to do."""
     if not os.path.exists(VENV):
-        say("Python packages, as uv.lock has them")
-    # Compiled here: the people of the lab may not write here, and Python would compile for them at every start.
+        say("Python packages, from uv.lock")
+    # Compile now: the lab's users may not write here, so their Pythons would compile everything at every start.
     command = [uv, "sync", "--locked", "--quiet", "--compile-bytecode"]
     if sys.version_info >= OLDEST_PYTHON and not os.path.exists(VENV):
         command += ["--python", sys.executable]
@@ -109,7 +109,7 @@ def sync(uv):
 
 
 def install_proxy():
-    """JupyterHub's proxy into node_modules, with the Node that is one of the Python packages."""
+    """Install JupyterHub's proxy into node_modules, with the Node that comes as a Python package."""
     with open("package-lock.json", "rb") as lock:
         wanted = hashlib.sha256(lock.read()).hexdigest()
     stamp = os.path.join("node_modules", ".installed")
@@ -117,7 +117,7 @@ def install_proxy():
         with open(stamp) as there:
             if there.read() == wanted:
                 return
-    say("JupyterHub's proxy, as package-lock.json has it")
+    say("JupyterHub's proxy, from package-lock.json")
     environment = dict(os.environ, PATH=VENV + os.pathsep + os.environ["PATH"])
     command = [os.path.join(VENV, "npm"), "ci", "--silent", "--no-audit", "--no-fund", "--no-update-notifier"]
     run(command, "The proxy could not be installed. Is the npm registry reachable?", environment)
@@ -126,30 +126,30 @@ def install_proxy():
 
 
 def find_browser():
-    """Playwright's Chromium, else the system's, else Debian's package; and a font for it to write with."""
+    """Find Playwright's Chromium, else the system's, else install Debian's package; also install a font for it."""
     if own_browser_starts() or shutil.which("chromium") or shutil.which("chromium-browser"):
         pass
     elif download_browser() and own_browser_starts():
         pass
     elif not apt_install("chromium"):
         stop("The browser tests need Chromium.", "Install it: sudo apt-get install chromium")
-    # Without any font a page is all boxes, and so are the pictures of the documentation. Not worth a stop.
+    # Without any font, pages and the documentation's screenshots show only boxes. That is no reason to stop.
     if not os.path.isdir("/usr/share/fonts/truetype"):
         apt_install("fonts-dejavu-core")
 
 
 def find_programs_of_tests():
-    """What the tests of the sandbox start beside Python: subordinate ids for an ordinary user, and ps."""
+    """Find the programs that the sandbox tests run: newuidmap, for subordinate ids of ordinary users, and ps."""
     missing = [package for program, package in (("newuidmap", "uidmap"), ("ps", "procps")) if not shutil.which(program)]
     if missing and not apt_install(*missing):
         stop(
-            "The tests of the sandbox need the Debian packages " + " and ".join(missing) + ".",
+            "The sandbox tests need the Debian packages " + " and ".join(missing) + ".",
             "Install them: sudo apt-get install " + " ".join(missing),
         )
 
 
 def own_browser_starts():
-    """Whether Playwright's own Chromium is there, with the system libraries that it needs."""
+    """Whether Playwright's own Chromium is installed, together with the system libraries that it needs."""
     cache = os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or os.path.expanduser("~/.cache/ms-playwright")
     found = glob.glob(os.path.join(cache, "chromium*", "*", "*headless*shell")) + glob.glob(
         os.path.join(cache, "chromium*", "*", "chrome")
@@ -160,7 +160,7 @@ def own_browser_starts():
 
 
 def download_browser():
-    """Let Playwright download its Chromium. A failure is remembered: behind a firewall it would cost every run."""
+    """Have Playwright download its Chromium. A failure is remembered, so that a firewall delays only the first run."""
     tried = os.path.join(TOOLS, "browser-download-failed")
     if os.path.exists(tried):
         return False
@@ -179,7 +179,7 @@ def download_browser():
 
 
 def apt_install(*packages):
-    """Install Debian packages as root. False when that is not possible here."""
+    """Install Debian packages as root. Returns False if that is not possible here."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     say("Debian packages: " + " ".join(packages))

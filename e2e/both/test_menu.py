@@ -79,7 +79,7 @@ def test_a_cell_runs_and_its_working_directory_is_the_chosen_one(visitor: Callab
     page = alice.page
     page.locator(".jp-LauncherCard[data-category=Notebook]").first.click(
         timeout=60_000
-    )  # Lab has no better name for it
+    )  # JupyterLab has no better name for it
     cell = page.locator(".jp-Notebook .jp-Cell .cm-content").first
     cell.click(timeout=60_000)
     page.keyboard.type("import os, getpass; print('in', os.getcwd(), 'as', getpass.getuser())")
@@ -128,7 +128,7 @@ def test_a_directory_that_is_gone_is_shown_disabled_with_the_reason(
     site.remove("/s/carol/archive")
     site.grant("carol", ["/s/carol/notebooks", {"path": "/s/carol/archive", "title": "Archive, moved"}])
     carol = visitor("carol")
-    carol.page.wait_for_timeout(11_000)  # what was found of a directory is shown for ten seconds
+    carol.page.wait_for_timeout(11_000)  # the result of a directory's check is shown for ten seconds
     carol.page.reload()
     archive = carol.page.get_by_role("radio", name="Archive, moved")
     expect(archive).to_be_disabled()
@@ -205,7 +205,7 @@ def test_a_single_directory_opens_without_a_question(visitor: Callable[..., Visi
     assert carol.directory() == "/s/carol/notebooks"
 
 
-def test_a_single_directory_has_a_menu_all_the_same(visitor: Callable[..., Visitor], site: EmbeddedSite) -> None:
+def test_a_single_directory_still_has_a_menu(visitor: Callable[..., Visitor], site: EmbeddedSite) -> None:
     site.grant("carol", ["/s/carol/notebooks"])
     carol = visitor("carol", log_in=False)
     carol.page.goto("/hub/login?next=%2Fhub%2Fopen")
@@ -261,7 +261,7 @@ class TestTheFilter:
         expect(page.get_by_role("radio", name="project01")).to_be_checked()
         expect(self.opens(page)).to_be_enabled()
 
-    def test_what_is_checked_can_be_seen(self, page: Page) -> None:
+    def test_the_checked_card_stays_visible(self, page: Page) -> None:
         page.get_by_role("searchbox").fill("project1")
         expect(page.get_by_role("radio", name="project10")).to_be_checked()
         page.locator("#menu label").get_by_text("project12", exact=True).click()
@@ -269,7 +269,7 @@ class TestTheFilter:
         expect(page.get_by_role("radio", name="project12")).to_be_checked()
         page.get_by_role("searchbox").fill("project0")
         expect(page.get_by_role("radio", name="project01")).to_be_checked()
-        page.reload()  # a browser may put back the field's text
+        page.reload()  # a browser may restore the field's text
         expect(page.get_by_role("radio", checked=True).filter(visible=True)).to_have_count(1)
 
 
@@ -304,7 +304,7 @@ def test_a_link_to_a_file_leads_there_only_in_its_own_directory(visitor: Callabl
     assert alice.directory() == "/s/alice/thesis"
 
 
-def test_who_cancels_goes_home_though_the_server_is_ready_first(
+def test_cancelling_leads_home_even_if_the_server_is_ready_first(
     visitor: Callable[..., Visitor], site: EmbeddedSite
 ) -> None:
     alice = visitor("alice")
@@ -357,11 +357,11 @@ class TestWithoutJavaScript:
         expect(alice.page.get_by_text("requires JavaScript")).not_to_be_visible()
         alice.choose("Thesis")
         alice.start()
-        # The pending page looks again by itself until the hub leads on to Lab.
+        # The pending page reloads by itself until the hub redirects to JupyterLab.
         alice.page.wait_for_url("**/user/alice/lab**", timeout=90_000)
         assert alice.directory() == "/s/alice/thesis"
 
-    def test_typed_text_counts_before_the_checked_card(self, visitor: Callable[..., Visitor]) -> None:
+    def test_typed_text_overrides_the_checked_card(self, visitor: Callable[..., Visitor]) -> None:
         alice = visitor("alice", java_script_enabled=False)
         alice.choose("Thesis")
         alice.type_name("nonsense")

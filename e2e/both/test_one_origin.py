@@ -1,7 +1,7 @@
-"""Every server at the hub's own address: what a page of a hostile one gets of the person who opens it.
+"""With every server at the hub's own address: what a page on a hostile server gets from the person who opens it.
 
-The attacks run in the browser, in a page of alice's server that answers whatever she wants. Bob is sent a link to it;
-and alice opens it herself, who stands for anybody in whose own server a hostile script runs.
+The attacks run in the browser, in a page of alice's server, which answers whatever she wants. Bob is sent a link to it.
+Alice opens it too: she stands for anybody who has a hostile script running in their own server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(300)
 
 EVIL = "/user/alice/evil"
 
-# Each gives a word on what it got, or nothing.
+# Each returns a word about what it got, or nothing.
 ATTACKS = {
     "the token page by fetch": """async () => {
         const page = await (await fetch("/hub/token", {mode: "no-cors"})).text();
@@ -86,7 +86,7 @@ ATTACKS = {
 
 @pytest.fixture(scope="module")
 def one_address(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a lab in which all have one."""
+    """The address of a lab in which all servers share one address."""
     url = request.config.getoption("base_url", default=None)
     if url:
         yield url
@@ -102,7 +102,7 @@ def browser_context_args(browser_context_args: dict[str, Any], one_address: str)
 
 @pytest.fixture
 def evil(visitor: Callable[..., Visitor], whole_cluster: Cluster | None) -> Iterator[Visitor]:
-    """Alice, whose hostile server runs."""
+    """Alice, with her hostile server running."""
     with HostileServer("alice", whole_cluster):
         alice = visitor("alice")
         alice.choose("Thesis")
@@ -113,9 +113,9 @@ def evil(visitor: Callable[..., Visitor], whole_cluster: Cluster | None) -> Iter
 
 
 def attack(page: Page, userid: str) -> list[str]:
-    """Run every attack in the page; what they got."""
+    """Run every attack in the page. Returns what they got."""
     got = []
-    # Those of the server's own path are its own.
+    # Cookies for the server's own path are its own business.
     secrets = [
         cookie["value"] for cookie in page.context.cookies() if cookie["path"] == "/hub/" or "lab" in cookie["name"]
     ]
@@ -132,7 +132,7 @@ def test_a_link_to_somebody_elses_server_leads_nowhere(evil: Visitor, visitor: C
     bob.see_menu()
     bob.page.goto(f"{EVIL}/page")
     assert bob.page.title() != "Results"
-    # And by every other way that a browser loads something.
+    # The same for every other way in which a browser loads something.
     loaded = bob.page.evaluate(
         """async (path) => {
             const answer = await fetch(path + "/page").catch(() => null);
@@ -150,14 +150,14 @@ def test_a_link_to_somebody_elses_server_leads_nowhere(evil: Visitor, visitor: C
     assert loaded == [False, False]
 
 
-def test_a_page_of_a_server_gets_nothing_of_the_hub(evil: Visitor) -> None:
+def test_a_page_of_a_server_gets_nothing_from_the_hub(evil: Visitor) -> None:
     page = evil.page
-    page.goto("/hub/token")  # it is in the browser's cache now, if it ever is
+    page.goto("/hub/token")  # if it ever gets into the browser's cache, it does so now
     page.goto(f"{EVIL}/page")
-    assert page.title() == "Results", "its owner opens it"
+    assert page.title() == "Results", "its owner can open it"
     assert attack(page, "alice") == []
     page.goto(f"{EVIL}/friend")
-    assert attack(page, "alice") == [], "also not one that says of itself what the hub's pages say"
+    assert attack(page, "alice") == [], "not even a page with the same headers as the hub's pages"
 
 
 def test_a_server_sets_no_cookie_for_the_hub_and_clears_none(evil: Visitor) -> None:

@@ -1,4 +1,4 @@
-"""What a person waits for between the log-in and JupyterLab: its files are there before."""
+"""JupyterLab's files are in the browser's cache before a person opens it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCRIPTS = """() => performance.getEntriesByType("resource")
 
 
 def wait_until_fetched(page: Page) -> None:
-    """Wait until everything that JupyterLab begins with has been fetched ahead."""
+    """Wait until all the files that JupyterLab loads first have been fetched ahead."""
     files = page.evaluate("async () => (await (await fetch('/hub/jupyterlab/')).json()).files")
     expect(page.locator("link[rel=prefetch]")).to_have_count(len(files), timeout=30_000)
     page.wait_for_load_state("networkidle")
@@ -25,7 +25,7 @@ def wait_until_fetched(page: Page) -> None:
 
 @pytest.fixture
 def carol(visitor: Callable[..., Visitor]) -> Visitor:
-    """Somebody whose JupyterLab is open."""
+    """Somebody with JupyterLab open."""
     carol = visitor("carol")
     carol.choose("Archive")
     carol.start()
@@ -33,10 +33,12 @@ def carol(visitor: Callable[..., Visitor]) -> Visitor:
     return carol
 
 
-def test_who_has_read_the_menu_has_jupyterlabs_scripts_already(carol: Visitor, visitor: Callable[..., Visitor]) -> None:
+def test_whoever_has_read_the_menu_already_has_jupyterlabs_scripts(
+    carol: Visitor, visitor: Callable[..., Visitor]
+) -> None:
     expect(carol.page.locator(".jp-Launcher")).to_have_count(
         1, timeout=60_000
-    )  # the hub has seen now what JupyterLab begins with
+    )  # now the hub has seen which files JupyterLab loads first
     bob = visitor("bob")
     bob.see_menu()
     wait_until_fetched(bob.page)
@@ -52,7 +54,7 @@ AHEAD = """() => performance.getEntriesByType("resource")
     .filter((each) => each.initiatorType === "link" && each.name.includes("/hub/jupyterlab/")).length"""
 
 
-def test_who_is_at_the_log_in_page_gets_jupyterlabs_scripts_meanwhile(
+def test_whoever_is_at_the_log_in_page_gets_jupyterlabs_scripts_meanwhile(
     carol: Visitor, visitor: Callable[..., Visitor]
 ) -> None:
     expect(carol.page.locator(".jp-Launcher")).to_have_count(1, timeout=60_000)
@@ -69,4 +71,4 @@ def test_the_log_in_does_not_wait_for_jupyterlabs_scripts(carol: Visitor, visito
     bob.page.route("**/hub/jupyterlab/*.js*", lambda route: under_way.append(route))  # never answered
     bob.log_in()
     bob.see_menu()
-    assert len(under_way) <= 4, "two at a time, at the log-in page and at the menu"
+    assert len(under_way) <= 4, "two at a time, on the log-in page and on the menu"

@@ -1,4 +1,4 @@
-"""An address for each person: the whole way through the lab, and what a hostile page gets of somebody else."""
+"""With an address for each person: the whole way through the lab, and what a hostile page gets from somebody else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 
 HOST = "lab.localhost"
 
-# What a page of alice's tries with the browser of whoever opens it.
+# What a page of alice's tries in the browser of whoever opens it.
 ATTACK = """async ([hub, bobs]) => {
     const got = [];
     const read = async (url, how) => {
@@ -49,7 +49,7 @@ ATTACK = """async ([hub, bobs]) => {
 
 @dataclass(frozen=True)
 class Served:
-    """A lab and the address that people open."""
+    """A lab, and the address that people open."""
 
     lab: EmbeddedLab
     address: str
@@ -61,9 +61,9 @@ class Served:
 @pytest.fixture(scope="module", params=["http", "https"])
 def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Served]:
     if request.config.getoption("base_url", default=None):
-        pytest.skip("the lab on a cluster has one address")
+        pytest.skip("the lab on a cluster has only one address")
     directory = tmp_path_factory.mktemp("addresses")
-    forget_tabs()  # of other modules: where one is open, JupyterLab shows no launcher
+    forget_tabs()  # from other modules: with an open tab, JupyterLab shows no launcher
     if request.param == "http":
         with EmbeddedLab(directory, host=HOST) as lab:
             yield Served(lab, lab.address)
@@ -146,21 +146,21 @@ def test_another_address_leads_to_the_labs(person: Callable[[str], Visitor], ser
     page.goto(f"{served.lab.url}/")
     assert page.url.startswith(served.address)
     page.goto(f"{served.of('alice')}/hub/home")
-    assert page.url == f"{served.address}/hub/home", "the hub has no page at a person's address"
+    assert page.url == f"{served.address}/hub/home", "the hub serves no page at a person's address"
     assert page.request.get(f"{served.lab.url}/hub/health", max_redirects=0).status == 200
     assert page.request.get(f"{served.lab.url}/hub/api/", max_redirects=0).status == 200
 
 
-def test_a_hostile_page_gets_nothing_of_who_opens_it(person: Callable[[str], Visitor], served: Served) -> None:
+def test_a_hostile_page_gets_nothing_from_whoever_opens_it(person: Callable[[str], Visitor], served: Served) -> None:
     with HostileServer("alice"):
         alice = person("alice")
         open_lab(alice, served, "Thesis")
         bob = person("bob")
         page = open_lab(bob, served, "Demand forecast")
         page.goto(f"{served.of('alice')}/user/alice/evil/page")
-        assert page.title() == "Results", "he sees it, as any page of the internet"
+        assert page.title() == "Results", "he sees it, like any page on the internet"
         assert page.evaluate(ATTACK, [served.address, served.of("bob")]) == []
-        # The attack can succeed: with one address for both, a page of alice's reads what is hers.
+        # The attack can succeed: on the same address, a page of alice's reads what is hers.
         mine = alice.page
         mine.goto(f"{served.of('alice')}/user/alice/evil/page")
         assert mine.evaluate(ATTACK.replace("/user/bob/", "/user/alice/"), [served.address, served.of("alice")])
@@ -170,7 +170,7 @@ def test_a_hostile_page_gets_nothing_of_who_opens_it(person: Callable[[str], Vis
         assert "jupyterhub-user-bob" not in seen
         page.goto(f"{served.of('alice')}/user/alice/evil/tosses")
         if served.address.startswith("https:"):
-            # Without https it may: docs/one-address-per-person.md says so.
+            # Without https this is possible: docs/one-address-per-person.md says so.
             logs_in = next(each for each in mine.context.cookies() if "hub-login" in each["name"])
             for name in (logs_in["name"], logs_in["name"].removeprefix("__Host-")):
                 for path in ("/", "/hub/", "/hub/home"):

@@ -1,4 +1,4 @@
-"""Every page a person can meet: axe finds nothing serious, in light and dark, wide and narrow."""
+"""axe finds nothing serious on any page that a person can see, in light and dark, wide and narrow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NARROW: ViewportSize = {"width": 390, "height": 844}
 
 
 def check(page: Page) -> None:
-    """No serious or critical finding; and nothing wider than the screen."""
+    """Check that there is no serious or critical finding, and that nothing is wider than the screen."""
     for size in (WIDE, NARROW):
         page.set_viewport_size(size)
         findings = Axe().run(page).response["violations"]
@@ -97,7 +97,7 @@ def test_pending_then_home_then_switch(
 ) -> None:
     alice = visitor("alice", color_scheme=scheme)
     alice.choose("Thesis")
-    with site.held("alice"):  # a start would be over before the page has been looked at
+    with site.held("alice"):  # otherwise the start would be over before the page is checked
         alice.start()
         expect(alice.page.get_by_role("listitem").filter(has_text="Starting JupyterLab").first).to_be_visible()
         screenshots(alice.page, f"pending-{scheme}")

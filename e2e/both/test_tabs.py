@@ -1,4 +1,4 @@
-"""A tab belongs to its directory: what an old one still does reaches no other directory, and nothing in it is lost."""
+"""A tab belongs to its directory: nothing that an old tab does reaches another directory, and nothing in it is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUTOSAVE_SECONDS = 12  # longer than a switch takes
 SETTINGS = "/user/alice/lab/api/settings/@jupyterlab/docmanager-extension:plugin"
 TYPED = "# typed and not saved"
 
-# Every file of the server's directory with its mode, its time and what is in it.
+# Every file in the server's directory, with its mode, its time and its content.
 TREE = """
 import hashlib, os, stat
 for folder, _, names in os.walk("/s/shared/genomics"):
@@ -31,7 +31,7 @@ for folder, _, names in os.walk("/s/shared/genomics"):
         print(path, oct(found.st_mode), found.st_mtime_ns, hashlib.sha256(content).hexdigest())
 """
 
-# What the page of a tab asks of its server, all at once: before the first answer covers it.
+# Requests from a tab's page to its server, sent all at once, before the first answer brings up the cover.
 STRAY_REQUESTS = """async () => {
   const base = JSON.parse(document.getElementById("jupyter-config-data").textContent).baseUrl;
   const xsrf = document.cookie.split("; ").find(each => each.startsWith("_xsrf="))?.slice(6) ?? "";
@@ -72,7 +72,7 @@ STRAY_REQUESTS = """async () => {
 
 @pytest.fixture
 def alice(visitor: Callable[..., Visitor], site: Site) -> Visitor:
-    """Somebody who has Thesis open in a tab."""
+    """Somebody with Thesis open in a tab."""
     site.grant(
         "alice",
         [
@@ -117,7 +117,7 @@ def open_in_another_tab(alice: Visitor, name: str, title: str) -> Visitor:
 def edit_notebook(page: Page) -> None:
     """Write into the first cell of the survival curves, and leave it unsaved."""
     page.goto("/user/alice/lab/tree/survival-curves.ipynb")
-    # A kernel that is still starting when its server is stopped is a question of JupyterLab's, and true.
+    # If a kernel is still starting when its server is stopped, JupyterLab rightly asks about it.
     expect(page.locator("#jp-main-statusbar").get_by_text("| Idle")).to_be_visible(timeout=60_000)
     editor = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
     editor.click(timeout=60_000)
@@ -132,7 +132,7 @@ def cover_of(page: Page) -> Locator:
 
 def return_to(page: Page) -> None:
     page.bring_to_front()
-    page.evaluate("window.dispatchEvent(new Event('focus'))")  # every page of a headless browser has it all the time
+    page.evaluate("window.dispatchEvent(new Event('focus'))")  # in a headless browser every page always has focus
 
 
 def save(page: Page) -> None:
@@ -151,7 +151,7 @@ def test_nothing_of_an_old_tab_is_written_into_the_directory_that_is_open_now(
     kernel = Server(other).kernel()
     before = kernel.run(TREE)
     assert "week1.ipynb" in before
-    assert "survival-curves" not in before, "it is written already"
+    assert "survival-curves" not in before, "it has already been written"
     alice.page.bring_to_front()
     alice.page.keyboard.press("Control+s")
     alice.page.wait_for_timeout(1000 * (AUTOSAVE_SECONDS + 3))
@@ -193,14 +193,14 @@ def test_the_tab_says_so_and_its_work_can_be_kept(alice: Visitor, tmp_path: Path
     cover = cover_of(page)
     expect(cover).to_be_visible(timeout=20_000)  # by itself
     expect(cover).to_have_accessible_name("Thesis was closed here")
-    expect(cover).to_contain_text("Genomics course is open in its place.")
+    expect(cover).to_contain_text("Genomics course is open instead.")
     with page.expect_download() as download:
         cover.get_by_role("button", name="Download unsaved work of survival-curves.ipynb").click()
     assert download.value.suggested_filename == "survival-curves.ipynb"
     download.value.save_as(tmp_path / "kept.ipynb")
     kept = json.loads((tmp_path / "kept.ipynb").read_text())
     assert any(TYPED in "".join(cell["source"]) for cell in kept["cells"])
-    # The keyboard stays in it, and Escape does no harm.
+    # Keyboard focus stays inside it, and Escape does nothing.
     for _ in range(3):
         page.keyboard.press("Escape")
     expect(cover).to_be_visible()
@@ -208,7 +208,7 @@ def test_the_tab_says_so_and_its_work_can_be_kept(alice: Visitor, tmp_path: Path
         page.keyboard.press("Tab")
         assert page.evaluate("['DIV', 'BODY'].includes(document.activeElement.tagName)")
         assert page.evaluate("document.activeElement === document.body || Boolean(document.activeElement.shadowRoot)")
-    # In another tab, so that nothing is lost.
+    # It opens in another tab, so that nothing is lost.
     with page.context.expect_page() as opened:
         cover.get_by_role("button", name="Open Thesis").click()
     again = Visitor(opened.value, "alice")
@@ -233,7 +233,7 @@ def test_a_tab_with_nothing_to_lose_opens_its_directory_itself(alice: Visitor) -
 
 
 @pytest.mark.parametrize("between", ["", "genomics"])
-def test_a_tab_goes_on_when_its_directory_is_open_again(alice: Visitor, between: str) -> None:
+def test_a_tab_continues_when_its_directory_is_open_again(alice: Visitor, between: str) -> None:
     page = alice.page
     edit_notebook(page)
     other = Visitor(page.context.new_page(), "alice")
@@ -284,7 +284,7 @@ def test_a_title_with_markup_is_text(visitor: Callable[..., Visitor], site: Site
         "alice", [{"path": "/s/alice/thesis", "title": title}, {"path": "/s/shared/genomics", "title": title + "2"}]
     )
     alice = visitor("alice")
-    alice.page.on("dialog", lambda _: pytest.fail("a script in a title was run"))
+    alice.page.on("dialog", lambda _: pytest.fail("a script in a title ran"))
     alice.choose(title)
     alice.start()
     alice.wait_for_lab()
@@ -294,14 +294,14 @@ def test_a_title_with_markup_is_text(visitor: Callable[..., Visitor], site: Site
     expect(cover).to_be_visible(timeout=20_000)
     expect(cover).to_have_accessible_name(f"{title} was closed here")
     expect(cover.locator("img")).to_have_count(0)
-    expect(cover).to_contain_text(f"{title}2 is open in its place.")
+    expect(cover).to_contain_text(f"{title}2 is open instead.")
 
 
 def test_where_each_person_has_an_address_the_cover_leads_to_the_hubs(
     browser: Browser, embedded: EmbeddedLab | None, tmp_path: Path
 ) -> None:
     if embedded is None:
-        pytest.skip("the cluster's lab has one address")
+        pytest.skip("the lab on a cluster has only one address")
     policy = (HUB / "jupyterhub_config.py").read_text()
     config = tmp_path / "config.py"
     host = 'c.JupyterHub.subdomain_host = f"http://localhost:{port}"'
@@ -309,7 +309,7 @@ def test_where_each_person_has_an_address_the_cover_leads_to_the_hubs(
     lab = EmbeddedLab(tmp_path / "lab", config=config)
     lab.url = f"http://localhost:{lab.port}"
     with lab:
-        # Where the hub's forms may lead is not asked here.
+        # Where the hub's forms may lead is not tested here.
         alice = Visitor(browser.new_context(base_url=lab.url, bypass_csp=True).new_page(), "alice")
         alice.log_in()
         alice.choose("Thesis")

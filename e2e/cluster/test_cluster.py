@@ -1,6 +1,6 @@
-"""What only a cluster has: namespaces that kubectl changes, a service account, and several people's processes in a pod.
+"""What only a cluster has: namespaces that kubectl changes, a service account, and several users' processes in one pod.
 
-Every refusal here has its counterpart beside it: what is refused to a person is there, and is read by who may.
+Every refusal here has its counterpart: what a user is refused does exist, and whoever is allowed to can read it.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class TestServiceAccount:
 
 
 class TestPeopleInThePod:
-    def test_alices_terminal_cannot_read_what_is_the_hubs(
+    def test_alices_terminal_cannot_read_the_hubs_files(
         self, visitor: Callable[..., Visitor], cluster: Cluster
     ) -> None:
         hub = cluster.in_pod("hub").strip()
@@ -127,11 +127,11 @@ class TestPeopleInThePod:
         secrets = [TOKEN, *database, *cookie_secret, f"/proc/{hub}/environ"]
         alice = at_work(visitor("alice"), "Thesis")
         for path in secrets:
-            assert int(cluster.in_hub("wc", "-c", path).split()[0]), f"{path}: root reads it, and it is not empty"
-            said = alice.terminal(f"wc -c {path}")  # not what is in it: a failure's report is kept
+            assert int(cluster.in_hub("wc", "-c", path).split()[0]), f"{path}: root can read it, and it is not empty"
+            said = alice.terminal(f"wc -c {path}")  # not its content, because the reports of failures are kept
             assert "Permission denied" in said, said
         assert "Permission denied" in alice.terminal(f"ls {STATE}")
-        assert "plate-reader.ipynb" in alice.terminal("ls /s/alice/notebooks"), "a terminal that reads what it may"
+        assert "plate-reader.ipynb" in alice.terminal("ls /s/alice/notebooks"), "the terminal can read what it may"
 
     def test_alices_server_is_not_given_the_hubs_secrets(
         self, visitor: Callable[..., Visitor], cluster: Cluster
@@ -181,7 +181,7 @@ class TestPeopleInThePod:
 
 
 def may(cluster: Cluster, account: str) -> set[tuple[str, str]]:
-    """What the account may do with which resources, besides what every account may ask about itself."""
+    """What the account may do with which resources, apart from what every account may ask about itself."""
     lines = cluster.kubectl("auth", "can-i", "--list", "-n", LAB, "--as", account).splitlines()[1:]
     found = set()
     for line in lines:
@@ -193,7 +193,7 @@ def may(cluster: Cluster, account: str) -> set[tuple[str, str]]:
 
 @pytest.fixture
 def kubeconfig_of_the_cluster(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The person's own kubeconfig with the tests' context for its current one, in a file of its own."""
+    """A copy of the developer's own kubeconfig, with the tests' context as its current one."""
     file = tmp_path_factory.mktemp("kubeconfig") / "config"
     file.write_text(cluster.kubectl("config", "view", "--minify", "--flatten", "--raw"))
     file.chmod(0o600)

@@ -1,9 +1,9 @@
-"""What breaks around the lab, and what people see of it: a sentence, nothing of anybody else's, and no lost work.
+"""Failures around the lab, and what people see of them: a sentence, nothing that is somebody else's, and no lost work.
 
 Rules kept here:
-- each test mends what it broke also when it fails, and waits until the lab is well again;
+- each test repairs what it broke even if it fails, and waits until the lab has recovered;
 - nobody helps the hub: it recovers by itself;
-- what takes longest to recover comes last.
+- the failures that take longest to recover from come last.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BINDING = "clusterrolebinding/learning-lab:read-namespaces"
 LAST_KNOWN = "Your list of directories cannot be read at the moment: this is the last known one."
 NOT_STARTED = "Your list of directories cannot be read at the moment, so nothing was started. Try again in a minute."
 API_SERVER_SECONDS = 60
-# What a person has running: told to end, it needs a second to write down how far it came.
+# A user's computation: when told to end, it needs a second to save its progress.
 WRITES_DOWN = """
 import signal, sys, time
 def told(*_):
@@ -51,7 +51,7 @@ time.sleep(600)
 
 
 class TestNamespace:
-    def test_a_deleted_one_gives_nothing_and_says_so_and_is_well_when_it_is_back(
+    def test_a_deleted_namespace_gives_nothing_and_says_so_and_recovers_when_it_is_back(
         self, visitor: Callable[..., Visitor], site: ClusterSite
     ) -> None:
         carol = visitor("carol")
@@ -60,7 +60,7 @@ class TestNamespace:
         carol.page.reload()
         expect(carol.page.get_by_role("heading", name="There is nothing to open right now")).to_be_visible()
         expect(carol.page.get_by_text("No notebook directories have been set up for you yet.")).to_be_visible()
-        assert "/s/" not in carol.page.locator("main").inner_text(), "neither the default directory nor anybody's"
+        assert "/s/" not in carol.page.locator("main").inner_text(), "neither the default directory nor anybody else's"
         refused = start_by_rest(carol, "/s/carol/notebooks")
         assert refused == (
             403,
@@ -79,7 +79,7 @@ class TestNamespace:
         site.annotate("alice", **{"notebook-dirs": "{paths: [/s/bob/notebooks]"})
         alice = visitor("alice")
         expect(alice.page.get_by_text("The list of your directories cannot be read:")).to_be_visible()
-        # The second one is hers by a label, which is well.
+        # The second one is granted by a label, which is fine.
         assert values(alice) == ["/s/alice/notebooks", "/s/shared/climate"]
         alice.choose("notebooks")
         alice.start()
@@ -106,15 +106,12 @@ def test_without_the_right_to_read_namespaces_the_last_list_is_shown_and_nothing
 def test_a_hub_that_restarts_leaves_servers_and_their_kernels_as_they_are(
     visitor: Callable[..., Visitor], cluster: Cluster
 ) -> None:
-    alice = visitor("alice")
-    alice.choose("Thesis")
-    alice.start()
-    alice.wait_for_lab()
+    alice = in_thesis(visitor)
     kernel = Server(alice).kernel()
     kernel.run("state = 41")
     hub, server, pod = cluster.in_pod("hub"), cluster.in_pod("server", "alice"), cluster.pod()["metadata"]["uid"]
     cluster.in_hub("sv", "term", "/app/service/hub")
-    assert kernel.run("print(state + 1)") == "42", "while there is no hub"
+    assert kernel.run("print(state + 1)") == "42", "even while there is no hub"
     wait_until(lambda: cluster.in_pod("hub").strip() not in {"0", hub.strip()}, 60, "the hub was not started again")
     cluster.wait_until_healthy()
     assert cluster.pod()["metadata"]["uid"] == pod
@@ -127,12 +124,12 @@ def test_a_hub_that_restarts_leaves_servers_and_their_kernels_as_they_are(
 
 
 def exit_codes(watched: str) -> set[tuple[str, int]]:
-    """The containers that ended while `kubectl get pods --watch -o json` looked, and with which codes."""
+    """The containers that ended while `kubectl get pods --watch -o json` was running, and their exit codes."""
     codes, decoder = set(), json.JSONDecoder()
     while (start := watched.find("{")) >= 0:
         try:
             pod, end = decoder.raw_decode(watched[start:])
-        except ValueError:  # the last object was cut off, or kubectl's own words follow
+        except ValueError:  # the last object was cut off, or messages of kubectl follow
             break
         watched = watched[start + end :]
         for each in pod["status"].get("containerStatuses", []) + pod["status"].get("initContainerStatuses", []):
@@ -141,15 +138,21 @@ def exit_codes(watched: str) -> set[tuple[str, int]]:
     return codes
 
 
-def test_what_runs_in_a_pod_that_ends_can_write_down_how_far_it_came(
-    visitor: Callable[..., Visitor], cluster: Cluster, site: ClusterSite
-) -> None:
-    folder = "/s/alice/thesis/before"
-    site.make_folder(folder, "alice")
+def in_thesis(visitor: Callable[..., Visitor]) -> Visitor:
+    """Alice, with JupyterLab open in her thesis directory."""
     alice = visitor("alice")
     alice.choose("Thesis")
     alice.start()
     alice.wait_for_lab()
+    return alice
+
+
+def test_a_computation_in_a_pod_that_ends_can_save_its_progress(
+    visitor: Callable[..., Visitor], cluster: Cluster, site: ClusterSite
+) -> None:
+    folder = "/s/alice/thesis/before"
+    site.make_folder(folder, "alice")
+    alice = in_thesis(visitor)
     program = WRITES_DOWN.format(file=f"{folder}/told")
     started = (
         f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {program!r}], stdout=subprocess.PIPE,"
@@ -166,17 +169,14 @@ def test_what_runs_in_a_pod_that_ends_can_write_down_how_far_it_came(
         said = exit_codes(watching.result())
     cluster.wait_until_healthy()
     assert said == {("hub", 0), ("storage", 0), ("proxy", 0)}
-    # Read as alice: the container's root may not enter what is hers alone.
+    # Read it as alice: the container's root may not enter directories that only she may enter.
     read = "import os, pwd, sys; a = pwd.getpwnam('alice'); os.setgid(a.pw_gid); os.setuid(a.pw_uid); "
     read += "print(open(sys.argv[1]).read(), end='')"
     assert cluster.in_hub(PYTHON, "-c", read, f"{folder}/told") == "written down"
 
 
-def test_a_proxy_that_restarts_costs_nothing_that_runs(visitor: Callable[..., Visitor], cluster: Cluster) -> None:
-    alice = visitor("alice")
-    alice.choose("Thesis")
-    alice.start()
-    alice.wait_for_lab()
+def test_a_proxy_restart_stops_nothing_that_is_running(visitor: Callable[..., Visitor], cluster: Cluster) -> None:
+    alice = in_thesis(visitor)
     kernel = Server(alice).kernel()
     kernel.run("state = 41")
     server, pod = cluster.in_pod("server", "alice"), cluster.pod()["metadata"]["uid"]
@@ -184,7 +184,7 @@ def test_a_proxy_that_restarts_costs_nothing_that_runs(visitor: Callable[..., Vi
     cluster.wait_until_healthy()
     until = time.monotonic() + 10  # JupyterHub by itself would take up to a minute
     while alice.page.request.get("/user/alice/api/contents/", max_redirects=0).status != 200:
-        assert time.monotonic() < until, "the proxy was not given its routes again"
+        assert time.monotonic() < until, "the proxy did not get its routes back"
         time.sleep(0.1)
     assert alice.directory() == "/s/alice/thesis"
     assert Server(alice).run_cell(kernel.id, "print(state + 1)", 60).strip() == "42"
@@ -192,7 +192,7 @@ def test_a_proxy_that_restarts_costs_nothing_that_runs(visitor: Callable[..., Vi
     assert cluster.pod()["metadata"]["uid"] == pod
 
 
-def test_a_killed_pod_costs_what_ran_and_neither_choices_nor_notebooks(
+def test_a_killed_pod_stops_what_was_running_but_keeps_choices_and_notebooks(
     visitor: Callable[..., Visitor], cluster: Cluster, site: ClusterSite
 ) -> None:
     folder = "/s/alice/thesis/before"
@@ -214,7 +214,7 @@ def test_a_killed_pod_costs_what_ran_and_neither_choices_nor_notebooks(
     assert Server(again).kernel().run(f"print(open('{folder}/draft.ipynb').read())") == "kept"
 
 
-def test_an_api_server_that_is_gone_for_a_minute_stops_starts_and_nothing_else(
+def test_an_api_server_outage_stops_starts_and_nothing_else(
     visitor: Callable[..., Visitor], cluster: Cluster, stopped_api_server: Callable[[], None]
 ) -> None:
     alice, bob = visitor("alice"), visitor("bob")
@@ -230,7 +230,7 @@ def test_an_api_server_that_is_gone_for_a_minute_stops_starts_and_nothing_else(
     assert values(alice) == before
     assert_nothing_starts(alice)
     while time.monotonic() < down_since + API_SERVER_SECONDS:
-        assert kernel.run("print(state + 1)") == "42", "what runs goes on"
+        assert kernel.run("print(state + 1)") == "42", "what is running keeps running"
         alice.page.goto("/hub/spawn")
         expect(alice.page.get_by_text(LAST_KNOWN)).to_be_visible()
         time.sleep(5)
@@ -243,23 +243,23 @@ def test_an_api_server_that_is_gone_for_a_minute_stops_starts_and_nothing_else(
     assert kernel.run("print(state + 1)") == "42"
 
 
-# --- What people see -------------------------------------------------------------------------------------------------
+# --- Looking at what people see --------------------------------------------------------------------------------------
 
 
 def values(person: Visitor) -> list[str]:
-    """The directories of the person's menu that can be chosen."""
+    """The directories in the person's menu that can be chosen."""
     person.page.goto("/hub/open")
     person.see_menu()
     return sorted(str(radio.get_attribute("value")) for radio in person.page.get_by_role("radio", disabled=False).all())
 
 
 def wait_until_shown(person: Visitor, notice: str, seconds: float = 60) -> None:
-    """Look at the menu again and again until the notice is there."""
+    """Reload the menu until the notice is there."""
     wait_until(lambda: _shows(person, notice), seconds, f"the menu did not say {notice!r}")
 
 
 def wait_until_gone(person: Visitor, notice: str, seconds: float = 60) -> None:
-    """Look at the menu again and again until the notice is no more."""
+    """Reload the menu until the notice is gone."""
     wait_until(lambda: not _shows(person, notice), seconds, f"the menu did not stop saying {notice!r}")
 
 
@@ -270,7 +270,7 @@ def _shows(person: Visitor, notice: str) -> bool:
 
 
 def assert_nothing_starts(person: Visitor) -> None:
-    """Try the menu and the REST API: both refuse with the sentence, and nothing runs."""
+    """Try the menu and the REST API: both refuse with the sentence, and nothing starts."""
     person.page.goto("/hub/spawn")
     person.see_menu()
     with person.page.expect_response("**/hub/spawn*") as answer:
@@ -282,7 +282,7 @@ def assert_nothing_starts(person: Visitor) -> None:
 
 
 def start_by_rest(person: Visitor, directory: str) -> tuple[int, str]:
-    """Ask the hub's REST API for a start: the status and the sentence of its answer."""
+    """Ask the hub's REST API for a start. Returns the status and the message of its answer."""
     cookies: Any = person.page.context.cookies()
     xsrf = next(each["value"] for each in cookies if each["name"] == "_xsrf" and each["path"] == "/hub/")
     answer = person.page.request.post(
@@ -291,11 +291,11 @@ def start_by_rest(person: Visitor, directory: str) -> tuple[int, str]:
     return answer.status, answer.json().get("message", "") if answer.body() else ""
 
 
-# --- What breaks -----------------------------------------------------------------------------------------------------
+# --- Breaking things -------------------------------------------------------------------------------------------------
 
 
 def replace_pod(cluster: Cluster, grace_seconds: int = 1) -> None:
-    """Kill the hub's pod, and wait for the next one and for the hub in it."""
+    """Kill the hub's pod, and wait for the next one and its hub."""
     gone = cluster.pod()["metadata"]["uid"]
     grace = f"--grace-period={grace_seconds}"
     cluster.kubectl("delete", "pod", "-n", LAB, "-l", POD_LABELS, grace, "--wait=true", seconds=120)
@@ -315,7 +315,7 @@ def replace_pod(cluster: Cluster, grace_seconds: int = 1) -> None:
 
 @pytest.fixture
 def taken_away(cluster: Cluster) -> Iterator[Callable[[str], None]]:
-    """Delete objects that the local overlay has; they are made again at the end."""
+    """Delete objects of the local overlay; they are created again at the end."""
     taken: list[str] = []
 
     def take(name: str) -> None:
@@ -328,10 +328,10 @@ def taken_away(cluster: Cluster) -> Iterator[Callable[[str], None]]:
 
 @pytest.fixture
 def stopped_api_server(cluster: Cluster) -> Iterator[Callable[[], None]]:
-    """Stop the API server; at the end it is there again, and what depends on it too."""
+    """Stop the API server. At the end, it and everything that depends on it are up again."""
 
     def stop() -> None:
-        # The kubelet stops what has no manifest any more; it keeps the pod's other containers, and so do we.
+        # The kubelet stops a pod whose manifest is gone; it keeps the other containers, and so do we.
         cluster.on_node("mv", API_SERVER, API_SERVER_ASIDE)
         wait_until(lambda: not cluster.api_server_answers(), 90, "the API server did not stop")
 

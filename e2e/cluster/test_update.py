@@ -1,4 +1,4 @@
-"""A new image under the same tag: the lab is replaced by it, people are told, and what they chose is remembered."""
+"""A new image under the same tag replaces the lab; people are told, and their choices are remembered."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_a_new_image_under_the_tag_replaces_the_lab_and_keeps_what_people_chose(
     expect(alice.page.get_by_text(TOLD)).to_have_count(0)
     before = cluster.pod()["metadata"]["uid"]
 
-    assert "hub: what runs is what the tags mean." in run_update(cluster)
+    assert "hub: up to date." in run_update(cluster)
     assert cluster.pod()["metadata"]["uid"] == before
 
     digest = push(tagged, base=tagged, label=f"changed={uuid.uuid4().hex}")
-    assert "hub: a new image. It restarts." in run_update(cluster)
+    assert "hub: a new image. Restarting." in run_update(cluster)
     wait_for_rollout(cluster)
     after = cluster.pod()
     assert after["metadata"]["uid"] != before
@@ -55,7 +55,7 @@ def test_a_new_image_under_the_tag_replaces_the_lab_and_keeps_what_people_chose(
 
 
 def run_update(cluster: Cluster) -> str:
-    """Do now what the CronJob does from time to time, and wait until it has ended well: what it said."""
+    """Run the CronJob's job now, and wait until it has succeeded. Returns its output."""
     name = f"image-update-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "job", name, "--from=cronjob/image-update", "-n", LAB)
     try:
@@ -87,9 +87,9 @@ def docker(*arguments: str) -> str:
 
 
 def push(tag: str, base: str, label: str = "") -> str:
-    """Push an image under a tag, with one label more if there is one: its digest in the registry."""
+    """Push an image under a tag, with an extra label if one is given. Returns its digest in the registry."""
     if label:
-        # A container's changes become an image without a builder; there are none but the label.
+        # Committing a container makes an image without a builder; the label is its only change.
         container = docker("create", base)
         try:
             docker("commit", "--change", f"LABEL {label}", container, tag)
@@ -105,37 +105,37 @@ def push(tag: str, base: str, label: str = "") -> str:
 
 @pytest.fixture
 def tagged(cluster: Cluster) -> Iterator[str]:
-    """Let the Deployment run its hub from a tag of the local registry, as elsewhere; at the end it is as before."""
+    """Make the Deployment run its hub from a tag in the local registry, as on other sites; undone at the end."""
     hub = image_of_hub(cluster)
     present, policy = hub["image"], hub["imagePullPolicy"]
     tag = f"{present.partition('@')[0]}:{TAG}"
     if "@" not in present:
-        pytest.fail(f"The hub's image is {present}, without a digest: run `make up`, this test needs what it makes.")
+        pytest.fail(f"The hub's image is {present}, without a digest. This test needs what `make up` deploys.")
     push(tag, base=present)
     try:
-        tell_nothing(cluster)  # a notice is shown for hours, longer than from one run to the next
+        tell_nothing(cluster)  # a notice is shown for hours, so it would still be there in the next run
         set_image(cluster, tag, "Always")
         yield tag
     finally:
         tell_nothing(cluster)
-        if image_of_hub(cluster)["image"] == tag:  # else somebody has deployed another one meanwhile
+        if image_of_hub(cluster)["image"] == tag:  # otherwise somebody has deployed another one in the meantime
             set_image(cluster, present, policy)
 
 
 def image_of_hub(cluster: Cluster) -> dict[str, Any]:
-    """The hub's container as the Deployment has it."""
+    """The hub's container in the Deployment."""
     containers: list[dict[str, Any]] = cluster.get(DEPLOYMENT, "-n", LAB)["spec"]["template"]["spec"]["containers"]
     return next(each for each in containers if each["name"] == "hub")
 
 
 def tell_nothing(cluster: Cluster) -> None:
-    """Take the notice of an update away; a pod that starts after this has none."""
+    """Remove the update notice; a pod that starts after this shows none."""
     cluster.kubectl("patch", "configmap/update-notice", "-n", LAB, "--type=merge", "-p", '{"data": null}')
 
 
 def set_image(cluster: Cluster, image: str, policy: str) -> None:
     hub: dict[str, Any] = {"name": "hub", "image": image, "imagePullPolicy": policy}
-    # What an update leaves there goes too.
+    # Also remove what an update leaves there.
     left: dict[str, Any] = {"annotations": {RESTARTED_FOR: None, RESTARTED_AT: None}}
     patch = json.dumps({"spec": {"template": {"metadata": left, "spec": {"containers": [hub]}}}})
     cluster.kubectl("patch", DEPLOYMENT, "-n", LAB, "--type=strategic", "-p", patch)

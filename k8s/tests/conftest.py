@@ -1,6 +1,6 @@
 """The overlays as kubectl renders them, and the kind cluster whose API server checks them.
 
-A machine without kubectl fails these tests with a sentence; `make up` brings one.
+On a machine without kubectl these tests fail with a message; `make up` provides one.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Document = dict[str, Any]
 class Overlay:
     """One overlay, rendered.
 
-    Attributes:
-        name: local, staging or production.
-        folder: where it is.
-        documents: what it is made of.
+        Attributes:
+            name: local, staging or production.
+            folder: where it is.
+    documents: the objects in it.
     """
 
     def __init__(self, name: str, cluster: Cluster) -> None:
@@ -34,16 +34,16 @@ class Overlay:
         self.documents: list[Document] = [each for each in yaml.safe_load_all(text) if each]
 
     def of_kind(self, kind: str) -> list[Document]:
-        """The documents of a kind."""
+        """The documents of this kind."""
         return [each for each in self.documents if each["kind"] == kind]
 
     def one(self, kind: str, name: str) -> Document:
-        """The one document of this kind and name."""
+        """The only document of this kind and name."""
         [found] = [each for each in self.of_kind(kind) if each["metadata"]["name"] == name]
         return found
 
     def pod(self, deployment: str = "learning-lab") -> Document:
-        """The pod of a Deployment; the hub's unless told otherwise."""
+        """The pod of a Deployment; by default, the hub's."""
         found: Document = self.one("Deployment", deployment)["spec"]["template"]["spec"]
         return found
 
@@ -67,7 +67,7 @@ class Overlay:
         return found
 
     def rights(self, account: str) -> list[tuple[str, Document]]:
-        """The rules that a service account of the lab gets, each with the kind of its role."""
+        """The rules that apply to one of the lab's service accounts, each with the kind of its role."""
         found = []
         for binding in self.documents:
             for subject in binding.get("subjects", []):
@@ -87,7 +87,7 @@ def cluster() -> Cluster:
 
 @pytest.fixture(scope="session")
 def api_server(cluster: Cluster) -> Cluster:
-    """The cluster, when its API server answers."""
+    """The cluster, if its API server responds."""
     try:
         cluster.kubectl("get", "namespace", LAB, "--request-timeout=10s")
     except CommandFailed as error:
@@ -97,7 +97,7 @@ def api_server(cluster: Cluster) -> Cluster:
 
 @pytest.fixture(scope="session")
 def overlays(cluster: Cluster) -> dict[str, Overlay]:
-    """Every overlay by name."""
+    """Every overlay, by name."""
     return {name: Overlay(name, cluster) for name in ("local", "staging", "production")}
 
 
@@ -108,5 +108,5 @@ def overlay(request: pytest.FixtureRequest, overlays: dict[str, Overlay]) -> Ove
 
 @pytest.fixture(params=["staging", "production"])
 def elsewhere(request: pytest.FixtureRequest, overlays: dict[str, Overlay]) -> Overlay:
-    """An overlay for a cluster of the company."""
+    """An overlay for one of the company's clusters."""
     return overlays[request.param]

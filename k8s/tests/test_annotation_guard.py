@@ -1,7 +1,7 @@
-"""Who may say which directories are whose, on a real API server: k8s/components/annotation-guard.
+"""Who may grant directories, on a real API server: k8s/components/annotation-guard.
 
-Somebody who may change namespaces and is no member of `learning-lab-admins` tries it in every way there is. What is
-tried is a dry run; the policy is put in for these tests and taken away, unless the cluster has it.
+Somebody who may change namespaces but is not a member of `learning-lab-admins` tries it in every possible way. Each
+attempt is a dry run; the policy is installed for these tests and removed afterwards, unless the cluster has it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def guarded(api_server: Cluster) -> Iterator[Cluster]:
 
 
 def refusal(cluster: Cluster, verb: str, change: str, who: tuple[str, ...] = SOMEBODY) -> str:
-    """Try a change of the namespace; why it is refused, or nothing."""
+    """Try to change the namespace. Returns why it is refused, or nothing."""
     try:
         cluster.kubectl(verb, "--dry-run=server", "--overwrite", *who, "namespace", NAME, change)
     except CommandFailed as error:
@@ -87,13 +87,13 @@ def refusal(cluster: Cluster, verb: str, change: str, who: tuple[str, ...] = SOM
 @pytest.mark.parametrize(
     ("verb", "change"),
     [
-        pytest.param("annotate", f"{LIST}=- /s/bob/thesis", id="a list that is changed"),
-        pytest.param("annotate", f"{LIST}-", id="a list that is taken away"),
-        pytest.param("annotate", "learning-lab.dev/userid=bob", id="a user id"),
-        pytest.param("label", "learning-lab.dev/user=true", id="the label that makes it a user's"),
-        pytest.param("label", f"{GRANT}=climate", id="a grant by label that is changed"),
-        pytest.param("label", f"{GRANT}-", id="a grant by label that is taken away"),
-        pytest.param("label", "dir.learning-lab.dev/bob=thesis", id="a new grant by label"),
+        pytest.param("annotate", f"{LIST}=- /s/bob/thesis", id="changing a list"),
+        pytest.param("annotate", f"{LIST}-", id="removing a list"),
+        pytest.param("annotate", "learning-lab.dev/userid=bob", id="setting the user id"),
+        pytest.param("label", "learning-lab.dev/user=true", id="adding the label that makes it a user's"),
+        pytest.param("label", f"{GRANT}=climate", id="changing a grant by label"),
+        pytest.param("label", f"{GRANT}-", id="removing a grant by label"),
+        pytest.param("label", "dir.learning-lab.dev/bob=thesis", id="adding a grant by label"),
     ],
 )
 def test_who_may_change_a_namespace_may_not_grant_directories_in_it(guarded: Cluster, verb: str, change: str) -> None:
@@ -102,16 +102,16 @@ def test_who_may_change_a_namespace_may_not_grant_directories_in_it(guarded: Clu
 
 
 @pytest.mark.parametrize("part", ["status", "finalize"])
-def test_nor_through_a_part_of_the_namespace(guarded: Cluster, part: str) -> None:
+def test_nobody_else_grants_through_a_subresource(guarded: Cluster, part: str) -> None:
     changed = guarded.get("namespace", NAME)
     changed["metadata"]["annotations"][LIST] = "- /s/bob/thesis"
-    # kubectl knows no finalize; the path says all that there is to say.
+    # kubectl has no command for finalize, so use the path.
     path = f"/api/v1/namespaces/{NAME}/{part}?dryRun=All"
     with pytest.raises(CommandFailed, match="learning-lab-admins"):
         guarded.kubectl("replace", *SOMEBODY, "--raw", path, "-f", "-", text=json.dumps(changed))
 
 
-def test_nor_by_making_a_namespace_that_has_them(guarded: Cluster) -> None:
+def test_nobody_else_creates_a_namespace_with_grants(guarded: Cluster) -> None:
     another = {**USER, "metadata": {**USER["metadata"], "name": f"{NAME}-new"}}
     create = ("create", "--dry-run=server", "-f", "-")
     with pytest.raises(CommandFailed, match="learning-lab-admins"):
@@ -122,9 +122,9 @@ def test_nor_by_making_a_namespace_that_has_them(guarded: Cluster) -> None:
 @pytest.mark.parametrize(
     ("verb", "change"),
     [
-        pytest.param("annotate", "contact=somebody@example.com", id="an annotation of their own"),
-        pytest.param("label", "team=finance", id="a label of their own"),
-        pytest.param("label", "team-", id="a label of their own that goes"),
+        pytest.param("annotate", "contact=somebody@example.com", id="their own annotation"),
+        pytest.param("label", "team=finance", id="their own label"),
+        pytest.param("label", "team-", id="removing their own label"),
     ],
 )
 def test_everything_else_in_a_namespace_stays_theirs(guarded: Cluster, verb: str, change: str) -> None:
@@ -140,17 +140,17 @@ def test_another_prefix_is_guarded_by_one_line_of_the_policy(guarded: Cluster) -
     try:
         guarded.kubectl("apply", "-f", "-", text=another)
         for verb, key in (("annotate", "lab.example.com/notebook-dirs"), ("label", "dir.lab.example.com/shared")):
-            wait_until(lambda: "lab.example.com/" in refusal(guarded, verb, f"{key}=x"), 60, "it had no effect")  # noqa: B023
+            wait_until(lambda: "lab.example.com/" in refusal(guarded, verb, f"{key}=x"), 60, "the change had no effect")  # noqa: B023
         assert refusal(guarded, "label", "example.com/team=x") == ""
     finally:
         guarded.kubectl("delete", "-f", "-", "--ignore-not-found", text=another, check=False)
 
 
-def test_the_people_who_run_the_cluster_may(guarded: Cluster) -> None:
+def test_cluster_administrators_may_grant(guarded: Cluster) -> None:
     assert refusal(guarded, "annotate", f"{LIST}=- /s/bob/thesis", ()) == ""
 
 
-def test_a_namespace_can_still_go(guarded: Cluster) -> None:
+def test_a_namespace_can_still_be_deleted(guarded: Cluster) -> None:
     guarded.apply([{**USER, "metadata": {**USER["metadata"], "name": f"{NAME}-going"}}])
-    # The cluster's own controller finishes it through the part `finalize`.
+    # The cluster's own controller finishes the deletion through the subresource `finalize`.
     guarded.kubectl("delete", "namespace", f"{NAME}-going", "--wait", "--timeout=50s")

@@ -1,8 +1,8 @@
 """Who may talk to whom: the NetworkPolicies of each overlay, read as Kubernetes reads them.
 
-A table, because the kind cluster of `make up` may have a network that enforces none. The reading is of
+The tests evaluate the policies, because the network of `make up`'s kind cluster may not enforce them. The rules are in
 https://kubernetes.io/docs/concepts/services-networking/network-policies/: a pod that no policy selects for a direction
-is open in it, else what any one of them allows is allowed, and both ends must allow it.
+is open in it; otherwise a connection is allowed if any policy allows it, and both ends must allow it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from lab_testing.kind_cluster import LAB
 
 Document = dict[str, Any]
-# Where a connection begins or ends: a namespace and labels of a pod, or an address outside of the cluster.
+# An end of a connection: the namespace and labels of a pod, or an address outside the cluster.
 INGRESS: Document = {"namespace": "ingress", "labels": {}}
 SOMEBODY: Document = {"namespace": "team-bio", "labels": {}}
 PERSON: Document = {"namespace": "alice", "labels": {}}
@@ -73,7 +73,7 @@ def _is_peer(peer: Document, other: Document) -> bool:
 
 
 def _labels_match(selector: Document, labels: dict[str, str]) -> bool:
-    assert set(selector) <= {"matchLabels"}, "the reading above knows no more"
+    assert set(selector) <= {"matchLabels"}, "the evaluation above supports nothing else"
     return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
@@ -84,35 +84,35 @@ def _within(address: str, network: str) -> bool:
 @pytest.mark.parametrize(
     ("source", "target", "port", "allowed"),
     [
-        pytest.param(INGRESS, PROXY, 8000, True, id="people come in"),
-        pytest.param(INGRESS, PROXY, 8001, False, id="and not to the proxy's API"),
-        pytest.param(INGRESS, HUB, 881, False, id="nor past the proxy"),
+        pytest.param(INGRESS, PROXY, 8000, True, id="users reach the proxy through the ingress"),
+        pytest.param(INGRESS, PROXY, 8001, False, id="the ingress does not reach the proxy's API"),
+        pytest.param(INGRESS, HUB, 881, False, id="the ingress cannot bypass the proxy"),
         pytest.param(PROXY, HUB, 881, True, id="the proxy reaches the hub"),
-        pytest.param(PROXY, HUB, 1024, True, id="and people's servers, the first port"),
-        pytest.param(PROXY, HUB, 4095, True, id="and the last"),
-        pytest.param(PROXY, HUB, 4096, False, id="not what people listen on"),
-        pytest.param(PROXY, INTERNET, 443, False, id="nor anything else"),
+        pytest.param(PROXY, HUB, 1024, True, id="the proxy reaches users' servers on the first port"),
+        pytest.param(PROXY, HUB, 4095, True, id="the proxy reaches users' servers on the last port"),
+        pytest.param(PROXY, HUB, 4096, False, id="the proxy does not reach what users listen on"),
+        pytest.param(PROXY, INTERNET, 443, False, id="the proxy does not reach anything else"),
         pytest.param(PROXY, METADATA, 80, False, id="the proxy does not reach cloud metadata"),
-        pytest.param(HUB, PROXY, 8001, True, id="the hub tells the proxy its routes"),
-        pytest.param(HUB, PROXY, 8000, False, id="people in its pod do not come in from behind"),
-        pytest.param(HUB, INTERNET, 443, True, id="notebooks fetch data"),
-        pytest.param(HUB, SOMEBODY, 5432, True, id="also from the cluster"),
-        pytest.param(HUB, METADATA, 80, False, id="and no credentials of the node"),
-        pytest.param(HUB, METADATA_6, 80, False, id="nor by IPv6"),
+        pytest.param(HUB, PROXY, 8001, True, id="the hub sends the proxy its routes"),
+        pytest.param(HUB, PROXY, 8000, False, id="users in the hub's pod do not reach the proxy's front"),
+        pytest.param(HUB, INTERNET, 443, True, id="notebooks can fetch data"),
+        pytest.param(HUB, SOMEBODY, 5432, True, id="notebooks can fetch data from the cluster"),
+        pytest.param(HUB, METADATA, 80, False, id="the hub's pod does not get the node's credentials"),
+        pytest.param(HUB, METADATA_6, 80, False, id="the hub's pod does not get the node's credentials over IPv6"),
         pytest.param(SOMEBODY, HUB, 881, False, id="nobody else reaches the hub"),
-        pytest.param(SOMEBODY, HUB, 2000, False, id="or a server"),
-        pytest.param(PERSON, PROXY, 8001, False, id="or the proxy's API"),
-        pytest.param(UPDATE, PROXY, 8001, False, id="the image update neither"),
-        pytest.param(UPDATE, INTERNET, 443, True, id="the image update asks the registry"),
-        pytest.param(UPDATE, METADATA, 80, False, id="and no credentials of the node"),
-        pytest.param(HUB, UPDATE, 80, False, id="nobody has business with it"),
+        pytest.param(SOMEBODY, HUB, 2000, False, id="nobody else reaches a server"),
+        pytest.param(PERSON, PROXY, 8001, False, id="nobody else reaches the proxy's API"),
+        pytest.param(UPDATE, PROXY, 8001, False, id="the image update does not reach the proxy's API"),
+        pytest.param(UPDATE, INTERNET, 443, True, id="the image update reaches the registry"),
+        pytest.param(UPDATE, METADATA, 80, False, id="the image update does not get the node's credentials"),
+        pytest.param(HUB, UPDATE, 80, False, id="nobody reaches the image update"),
     ],
 )
 def test_who_may_talk_to_whom(elsewhere: Any, source: Document, target: Document, port: int, allowed: bool) -> None:
     assert allows(elsewhere, source, target, port) == allowed
 
 
-def test_on_this_machine_people_come_in_from_outside_the_cluster(overlays: dict[str, Any]) -> None:
+def test_on_this_machine_people_reach_the_proxy_from_outside_the_cluster(overlays: dict[str, Any]) -> None:
     local = overlays["local"]
     assert allows(local, INTERNET, PROXY, 8000)
     assert not allows(local, SOMEBODY, PROXY, 8001)

@@ -1,7 +1,7 @@
-"""What the three overlays are made of, and that a real API server takes every field of them.
+"""What the three overlays contain, and that a real API server accepts every field in them.
 
 `make e2e` runs this: kubectl renders each overlay, and the kind cluster's API server checks it (`--dry-run=server`, so
-nothing is changed). What differs between the environments is held here; what holds in all, in test_rights.py.
+nothing is changed). This checks what differs between the environments; test_rights.py checks what holds in all of them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ NOT_YET = "networks of the ingress controller"
 CHECK = ("apply", "--dry-run=server", "--validate=strict")
 
 
-def test_the_api_server_takes_every_field(api_server: Cluster, overlay: Any) -> None:
+def test_the_api_server_accepts_every_field(api_server: Cluster, overlay: Any) -> None:
     said = api_server.kubectl(*CHECK, "-k", str(overlay.folder))
     taken = [line for line in said.splitlines() if line.endswith("(server dry run)")]
     assert len(taken) == len(overlay.documents) > 10, said
 
 
-def test_the_api_server_would_refuse_a_field_that_is_misspelt(api_server: Cluster, overlays: dict[str, Any]) -> None:
+def test_the_api_server_would_refuse_a_misspelt_field(api_server: Cluster, overlays: dict[str, Any]) -> None:
     service = overlays["local"].one("Service", "learning-lab")
     wrong = {**service, "spec": {**service["spec"], "selectors": {}}}
     with pytest.raises(CommandFailed, match=r"unknown field .*selectors"):
@@ -56,7 +56,7 @@ def test_everything_that_has_a_namespace_is_in_the_labs_own(overlay: Any) -> Non
         assert document["metadata"].get("namespace") == expected, document["metadata"]
 
 
-def test_the_labs_namespace_is_no_users(overlay: Any) -> None:
+def test_the_labs_namespace_is_not_a_users(overlay: Any) -> None:
     [namespace] = overlay.of_kind("Namespace")
     assert namespace["metadata"]["name"] == LAB
     assert not any(key.startswith("learning-lab.dev/") for key in namespace["metadata"]["labels"])
@@ -66,10 +66,10 @@ def test_nothing_of_the_emulated_company_leaves_this_machine(elsewhere: Any) -> 
     text = yaml.safe_dump_all(elsewhere.documents)
     for word in ("emulation", "hostPath", "NodePort", "LAB_LIVE", "localhost", "learning-lab-registry", "development"):
         assert word not in text, word
-    assert elsewhere.of_kind("Secret") == []  # a value of the site's, never in a repository
+    assert elsewhere.of_kind("Secret") == []  # the site's own values, which never belong in a repository
 
 
-def test_the_overlay_says_how_to_make_each_secret_that_it_needs(elsewhere: Any, overlays: dict[str, Any]) -> None:
+def test_the_overlay_says_how_to_create_each_secret_that_it_needs(elsewhere: Any, overlays: dict[str, Any]) -> None:
     needed = {
         variable["valueFrom"]["secretKeyRef"]["name"]
         for container in elsewhere.containers
@@ -80,7 +80,7 @@ def test_the_overlay_says_how_to_make_each_secret_that_it_needs(elsewhere: Any, 
     assert needed == set(re.findall(r"create secret generic (\S+)", told)) == {"proxy-token", "database"}
 
 
-def test_every_file_with_an_example_address_says_that_it_is_changed_here(elsewhere: Any) -> None:
+def test_every_file_with_an_example_address_is_marked_for_changing(elsewhere: Any) -> None:
     texts = {file.name: file.read_text() for file in elsewhere.folder.iterdir()}
     assert [name for name, text in texts.items() if "example.com" in text and "CHANGE HERE" not in text] == []
 
@@ -88,7 +88,7 @@ def test_every_file_with_an_example_address_says_that_it_is_changed_here(elsewhe
 @pytest.mark.parametrize(
     ("name", "image"),
     [
-        pytest.param("local", r"learning-lab/(hub|proxy)", id="local: names that make up and Tilt fill in"),
+        pytest.param("local", r"learning-lab/(hub|proxy)", id="local: names that make up and Tilt replace"),
         pytest.param("staging", r".+/learning-lab/(hub|proxy):[\w.-]+", id="staging: a tag"),
         pytest.param(
             "production",
@@ -103,23 +103,23 @@ def test_only_our_own_two_images_are_used(overlays: dict[str, Any], name: str, i
     assert [each for each in used if not re.fullmatch(image, each)] == []
 
 
-def test_a_tag_is_looked_up_again_when_the_lab_restarts(overlays: dict[str, Any]) -> None:
+def test_a_moving_tag_is_pulled_again_when_the_lab_restarts(overlays: dict[str, Any]) -> None:
     policies = {name: overlays["staging"].container(name).get("imagePullPolicy") for name in ("hub", "proxy")}
     assert policies == {"hub": "Always", "proxy": "Always"}
 
 
-def test_a_drained_node_waits_for_a_person(elsewhere: Any) -> None:
+def test_draining_a_node_waits_for_a_person(elsewhere: Any) -> None:
     budget = elsewhere.one("PodDisruptionBudget", "learning-lab")["spec"]
     assert budget["maxUnavailable"] == 0
     assert budget["selector"] == elsewhere.one("Deployment", "learning-lab")["spec"]["selector"]
 
 
-def test_people_come_by_tls_only(elsewhere: Any) -> None:
+def test_people_connect_only_over_tls(elsewhere: Any) -> None:
     ingress = elsewhere.one("Ingress", "learning-lab")["spec"]
     assert [host for tls in ingress["tls"] for host in tls["hosts"]] == [rule["host"] for rule in ingress["rules"]]
 
 
-def test_no_overlay_asks_for_one_vendors_ingress_controller(elsewhere: Any) -> None:
+def test_no_overlay_depends_on_one_vendors_ingress_controller(elsewhere: Any) -> None:
     ingress = elsewhere.one("Ingress", "learning-lab")
     assert ingress["spec"]["ingressClassName"]
     assert not ingress["metadata"].get("annotations")
@@ -128,13 +128,13 @@ def test_no_overlay_asks_for_one_vendors_ingress_controller(elsewhere: Any) -> N
 
 
 @pytest.mark.parametrize("name", ["learning-lab", "proxy"])
-def test_two_hubs_or_two_proxies_are_never_there_at_once(overlay: Any, name: str) -> None:
+def test_two_hubs_or_two_proxies_never_run_at_once(overlay: Any, name: str) -> None:
     deployment = overlay.one("Deployment", name)["spec"]
     assert deployment["replicas"] == 1
     assert deployment["strategy"] == {"type": "Recreate"}
 
 
-def test_a_hub_that_restarts_stays_behind_its_service(overlay: Any) -> None:
+def test_a_restarting_hub_stays_in_its_service(overlay: Any) -> None:
     hub, proxy = overlay.container("hub"), overlay.container("proxy")
     assert "readinessProbe" not in hub
     assert "startupProbe" in hub
@@ -162,7 +162,7 @@ def test_each_service_leads_to_the_port_of_its_pod(overlay: Any) -> None:
     }
 
 
-def test_every_option_that_the_manifest_sets_is_an_option(overlay: Any) -> None:
+def test_every_option_that_the_manifest_sets_exists(overlay: Any) -> None:
     options = {f"LEARNING_LAB_{name.upper()}" for name in LearningLab.class_traits(config=True)}
     hub = overlay.container("hub")
     variables = {variable["name"]: variable.get("value") for variable in hub["env"]}
@@ -172,25 +172,25 @@ def test_every_option_that_the_manifest_sets_is_an_option(overlay: Any) -> None:
 
 
 def test_each_overlay_names_the_proxies_in_front_of_its_own_lab(elsewhere: Any) -> None:
-    # Staging's would be others than production's: a value that is inherited would be wrong and look right.
+    # Staging's values differ from production's: an inherited one would be wrong but look right.
     lines = (elsewhere.folder / "hub.yaml").read_text().splitlines()
     [at] = [number for number, line in enumerate(lines) if f"name: {TRUSTED}" in line]
     assert "CHANGE HERE" in lines[at + 1]
     [value] = [each["value"] for each in elsewhere.container("hub")["env"] if each["name"] == TRUSTED]
     assert value in lines[at + 1]
-    if value == NOT_YET:  # in the project; a company has changed it
-        with pytest.raises(ValueError, match="give networks"):  # with which the hub ends at its start
+    if value == NOT_YET:  # the project's placeholder, which a company replaces
+        with pytest.raises(ValueError, match="give networks"):  # with this the hub refuses to start
             TrustedProxies.parse(value)
     else:
         assert TrustedProxies.parse(value) != TrustedProxies()
 
 
-def test_the_image_update_is_told_only_what_it_knows(overlay: Any) -> None:
+def test_the_image_update_gets_only_variables_that_it_knows(overlay: Any) -> None:
     job = overlay.one("CronJob", "image-update")["spec"]
     [only] = job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert only["command"][-1] == image_update.__package__
     for variable in only.get("env", []):
         assert f"    {variable['name']} " in (image_update.__doc__ or ""), variable["name"]
     assert job["concurrencyPolicy"] == "Forbid"
-    # Only a tag can come to mean another image.
+    # Only a tag can move to another image.
     assert bool(job.get("suspend")) == (overlay.name != "staging")

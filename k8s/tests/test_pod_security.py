@@ -1,4 +1,4 @@
-"""What the lab's own namespace takes, on a real API server: Pod Security's `baseline`; on this machine hostPath too."""
+"""What the lab's own namespace accepts, on a real API server: Pod Security's `baseline`; here, hostPath too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def baseline(api_server: Cluster) -> Iterator[Cluster]:
 
 
 def make(cluster: Cluster, spec: dict[str, Any]) -> str:
-    """Try to make a pod there; why it is refused, or nothing."""
+    """Try to create a pod there. Returns why it is refused, or nothing."""
     without_account = {key: value for key, value in spec.items() if key != "serviceAccountName"}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried", "namespace": NAME}, "spec": without_account}
     try:
@@ -35,17 +35,17 @@ def make(cluster: Cluster, spec: dict[str, Any]) -> str:
     return ""
 
 
-def test_every_pod_is_taken_by_baseline(baseline: Cluster, elsewhere: Any) -> None:
+def test_baseline_accepts_every_pod(baseline: Cluster, elsewhere: Any) -> None:
     assert [refusal for spec in elsewhere.pods if (refusal := make(baseline, spec))] == []
 
 
-def test_on_this_machine_the_folders_of_the_node_are_not(baseline: Cluster, overlays: dict[str, Any]) -> None:
+def test_baseline_refuses_the_nodes_folders_used_on_this_machine(baseline: Cluster, overlays: dict[str, Any]) -> None:
     refusal = make(baseline, overlays["local"].pod())
     assert "hostPath volumes" in refusal
     assert refusal.count("(") == 2, f"hostPath and nothing else: {refusal}"
 
 
-def test_the_namespace_enforces_it(overlay: Any) -> None:
+def test_the_labs_namespace_enforces_baseline(overlay: Any) -> None:
     [namespace] = overlay.of_kind("Namespace")
     enforced = namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
     assert enforced == ("privileged" if overlay.name == "local" else "baseline")

@@ -6,8 +6,8 @@ from typing import Any
 
 from image_updater import __main__ as image_update
 
-# What root in a container may have: to become its users, to stop their processes, to audit, to bind
-# the ports that are reserved; to make their directories.
+# The capabilities that root in a container may have: to become its users, stop their processes, audit, bind
+# the reserved ports, and make users' directories.
 CAPABILITIES = {
     "hub": {"SETUID", "SETGID", "KILL", "AUDIT_WRITE", "NET_BIND_SERVICE"},
     "storage": {"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"},
@@ -52,12 +52,12 @@ def test_no_container_gains_rights(overlay: Any) -> None:
             assert context["readOnlyRootFilesystem"] is True
 
 
-def test_no_pod_shares_anything_of_its_node(overlay: Any) -> None:
+def test_no_pod_shares_anything_with_its_node(overlay: Any) -> None:
     for pod in overlay.pods:
         assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & set(pod)
 
 
-def test_nobody_but_the_hub_may_bind_what_the_hub_and_the_servers_listen_on(overlay: Any) -> None:
+def test_only_the_hub_may_bind_the_ports_of_the_hub_and_the_servers(overlay: Any) -> None:
     sysctls = {each["name"]: each["value"] for each in overlay.pod()["securityContext"]["sysctls"]}
     assert sysctls == {"net.ipv4.ip_unprivileged_port_start": "4096"}
     [port] = overlay.container("hub")["ports"]

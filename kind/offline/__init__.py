@@ -1,1 +1,1 @@
-"""What is built here where no image registry and no release download is reached. Most sites need none of it."""
+"""Builds what cannot be downloaded where no image registry or release server is reachable. Most sites don't need it."""

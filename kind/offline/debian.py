@@ -1,4 +1,4 @@
-"""Debian's base image from its packages, where no image registry is reached."""
+"""Builds Debian's base image from its packages, where no image registry can be reached."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from steps import STATE, TOOLS, Stop, run, step, versions
 
 
 def bootstrap(name: str) -> None:
-    """Make the image `name`, so that the same FROM line works here and where Docker Hub is reached.
+    """Build the image `name`, so that the same FROM line works here and where Docker Hub can be reached.
 
     Raises:
-        Stop: this is not root, or Debian's packages cannot be had.
+        Stop: we are not root, or Debian's packages are not available.
     """
     if os.geteuid() != 0:
         raise Stop(
-            f"Docker Hub does not answer, and only root can make {name} from Debian's packages (debootstrap)."
-            f" Import it from your own registry: docker pull ...; docker tag ... {name}"
+            f"Docker Hub is not responding, and only root can build {name} from Debian's packages (debootstrap)."
+            f" Import it from your own registry instead: docker pull ...; docker tag ... {name}"
         )
     release = versions()["DEBIAN"]
     if not shutil.which("debootstrap"):
@@ -30,12 +30,12 @@ def bootstrap(name: str) -> None:
                 "Install it.",
                 environment=quiet,
             )
-    with step(f"{name}, made by debootstrap"):
+    with step(f"{name}, built by debootstrap"):
         root = TOOLS / "debootstrap"
         shutil.rmtree(root, ignore_errors=True)
         exclude = "--exclude=e2fsprogs,tzdata"
         run(["debootstrap", "--variant=minbase", exclude, release, root], "Are Debian's packages reachable?")
-        # As the official slim images: no package lists, no documentation, no translations.
+        # Like the official slim images: no package lists, no documentation, no translations.
         for pattern in (
             "var/cache/apt/archives/*.deb",
             "var/lib/apt/lists/*",

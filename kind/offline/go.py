@@ -1,7 +1,7 @@
-"""Go, and what it builds here from released modules.
+"""Go, and what it builds from released modules.
 
-Sites that reach no release downloads still reach Go's module proxy. Every module is pinned with its hashes in the
-go.mod and go.sum of its folder; Go's own caches make a second build quick.
+Sites that cannot reach release downloads can still reach Go's module proxy. Every module is pinned, with hashes, in the
+go.mod and go.sum of its folder; Go's own caches make later builds fast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ADVICE = "Is Go's module proxy reachable (go env GOPROXY)?"
 
 
 def build(module: Path, output: Path, package: str) -> None:
-    """Build a package of a Go module into a file, or its tools into a folder.
+    """Build a package of a Go module into a file, or the module's tools into a folder.
 
     Args:
         module: the folder with its go.mod.
@@ -27,7 +27,7 @@ def build(module: Path, output: Path, package: str) -> None:
         package: the package's import path.
 
     Raises:
-        Stop: there is no Go, or it failed.
+        Stop: Go is not available, or the build failed.
     """
     kubernetes_version = versions()["KUBERNETES"]
     major, minor, _ = kubernetes_version.split(".")
@@ -67,8 +67,8 @@ def _go() -> str:
     if not output_of([go, "version"]):
         place = folder.relative_to(PROJECT)
         raise Stop(
-            f"The Go of the Python package index does not run here. Remove {place}, install Go 1.24 or newer, and run"
-            " this again."
+            f"The Go from the Python package index does not run here. Remove {place}, install Go 1.24 or newer, and"
+            " run this again."
         )
     return str(go)
 

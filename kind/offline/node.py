@@ -1,4 +1,4 @@
-"""The image of kind's node, made from Debian's packages and Go's modules: for sites that cannot pull kind's own."""
+"""Builds kind's node image from Debian packages and Go modules, for sites that cannot pull kind's own."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", 
 
 
 def image() -> str:
-    """Build the node image, unless there is one of the same inputs.
+    """Build the node image, unless one with the same inputs exists.
 
     Returns:
-        Its name.
+        The image's name.
     """
     pins = versions()
     name = f"learning-lab/kind-node:{pins['KUBERNETES']}-{images.fingerprint(FILES)}"
@@ -42,8 +42,8 @@ def image() -> str:
         wanted = output_of([folder / "kubeadm", "config", "images", "list", "--kubernetes-version", f"v{kubernetes}"])
         if set((wanted or "").split()) != set(names.values()):
             raise Stop(
-                f"kubeadm {kubernetes} asks for other images than tools/versions.env names: {wanted}."
-                " Set ETCD, COREDNS and PAUSE to them."
+                f"kubeadm {kubernetes} needs other images than tools/versions.env names: {wanted}."
+                " Set ETCD, COREDNS and PAUSE accordingly."
             )
         for target, each in names.items():
             images.build(each, context, FILES / "Dockerfile", target=target)
@@ -54,14 +54,14 @@ def image() -> str:
 
 
 def _kubernetes() -> Path:
-    """Build what a node runs.
+    """Build the programs that a node runs.
 
     Returns:
         The folder with kubeadm, kubelet, kubectl, the control plane, etcd, coredns and pause.
     """
     pins = versions()
     BINARIES.mkdir(parents=True, exist_ok=True)
-    with step(f"Kubernetes {pins['KUBERNETES']}, built by Go (5 to 10 minutes, the first time)"):
+    with step(f"Kubernetes {pins['KUBERNETES']}, built by Go (5 to 10 minutes the first time)"):
         go.build(FILES / "kubernetes", BINARIES, "tool")
     with step(f"etcd {pins['ETCD']} and CoreDNS {pins['COREDNS']}, built by Go"):
         go.build(FILES / "etcd", BINARIES / "etcd", "go.etcd.io/etcd/server/v3")

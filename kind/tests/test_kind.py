@@ -1,7 +1,7 @@
-"""What `make up` says and does when the machine is not as it should be, and the pins that must agree.
+"""What `make up` says and does when something is wrong with the machine, and the pinned versions that must agree.
 
-Docker, kind and kubectl are doubles here, commands of their own on the PATH: a machine without Docker, a full disk or
-a cut-short cluster cannot be had from the real ones. The real ones are what `make e2e` runs on.
+Docker, kind and kubectl are test doubles here, separate commands on the PATH: with the real ones, one cannot test a
+machine without Docker, a full disk or an interrupted cluster. `make e2e` uses the real ones.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Double = Callable[[str, str], Path]
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """State and log of the test's own; nothing remembered from another one."""
+    """Give each test its own state and log, with nothing left over from another test."""
     place = tmp_path / "state"
     place.mkdir()
     for module in (steps, cluster, images, up):
@@ -47,7 +47,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
-    """Put a command of the test's own on the PATH: a name and the body of a shell script, which finds itself logged."""
+    """Put a double on the PATH: a command's name and the body of a shell script. Its calls are logged."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -85,10 +85,10 @@ esac
 
 
 class TestDocker:
-    def test_none_and_not_root_is_one_sentence(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_docker_and_no_root_is_one_sentence(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
         double("docker", "exit 1")
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
-        with pytest.raises(steps.Stop, match="Docker does not answer, and only root may start it"):
+        with pytest.raises(steps.Stop, match="Docker is not responding, and only root can start it"):
             engine.ready()
 
     def test_a_client_that_cannot_build_is_passed_over_for_one_that_can(
@@ -111,20 +111,20 @@ class TestDocker:
         with pytest.raises(steps.Stop, match="no docker command that can build with BuildKit"):
             engine.client()
 
-    def test_a_disk_that_is_nearly_full_is_said_before_anything_is_made(
+    def test_a_nearly_full_disk_is_reported_before_anything_is_made(
         self, double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         double(
             "docker", f'case "$*" in version*) echo 20.10.24 ;; *DockerRootDir*) echo {tmp_path} ;; *) echo 20 ;; esac'
         )
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3 * 2**30))
-        with pytest.raises(steps.Stop, match=r"has 3\.0 GiB free and the cluster needs 8"):
+        with pytest.raises(steps.Stop, match=r"has only 3\.0 GiB free, but the cluster needs 8"):
             engine.ready()
 
     def test_a_daemon_that_we_did_not_start_is_left_alone(self, double: Double) -> None:
-        engine.stop()  # no file with its process id: nothing to do
+        engine.stop()  # without a PID file there is nothing to do
 
-    def test_a_process_id_that_is_somebody_elses_by_now_is_not_signalled(self, double: Double) -> None:
+    def test_a_reused_process_id_is_not_signalled(self, double: Double) -> None:
         with subprocess.Popen(["sleep", "60"]) as other:
             engine.PID_FILE.write_text(str(other.pid))
             engine.stop()
@@ -134,14 +134,14 @@ class TestDocker:
 
 
 class TestSteps:
-    def test_a_full_disk_is_named_whatever_fails_of_it(self, double: Double) -> None:
+    def test_a_full_disk_is_reported_whatever_command_fails(self, double: Double) -> None:
         double("docker", 'echo "write /layer.tar: no space left on device"; exit 1')
         with pytest.raises(steps.Stop, match="The disk is full") as stop:
             steps.run(["docker", "build"], "Is it up?")
         assert "write /layer.tar" in str(stop.value)
 
-    def test_a_command_that_is_not_there_is_one_sentence(self, double: Double) -> None:
-        with pytest.raises(steps.Stop, match=r"There is no debootstrapp here\. Install it\."):
+    def test_a_missing_command_is_one_sentence(self, double: Double) -> None:
+        with pytest.raises(steps.Stop, match=r"debootstrapp is not installed\. Install it\."):
             steps.run(["debootstrapp"], "Install it.")
 
     def test_a_command_that_hangs_is_ended(self, double: Double) -> None:
@@ -158,22 +158,22 @@ class TestSteps:
 
 class TestCluster:
     @pytest.mark.parametrize("text", ["abc", "0", "65536", "-1", "80 80", "٣"])
-    def test_a_port_that_is_none_is_one_sentence(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_invalid_port_is_one_sentence(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PORT", text)
         with pytest.raises(steps.Stop, match="must be a number from 1 to 65535"):
             cluster.port()
 
-    def test_a_taken_port_is_said_before_anything_is_made(
+    def test_a_taken_port_is_reported_before_anything_is_made(
         self, double: Double, taken_port: int, monkeypatch: pytest.MonkeyPatch, calls: Callable[[], list[str]]
     ) -> None:
         double("docker", DOCKER_20)
         double("kind", "true")
         monkeypatch.setenv("PORT", str(taken_port))
-        with pytest.raises(steps.Stop, match=f"Port {taken_port} is taken"):
+        with pytest.raises(steps.Stop, match=f"Port {taken_port}, needed for the lab, is taken"):
             cluster.up(official=True)
         assert not [call for call in calls() if call.startswith("kind create")]
 
-    def test_a_half_made_cluster_is_made_anew(
+    def test_an_incomplete_cluster_is_created_again(
         self, double: Double, monkeypatch: pytest.MonkeyPatch, calls: Callable[[], list[str]]
     ) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *State.Status*) echo running ;; esac')
@@ -185,13 +185,13 @@ class TestCluster:
         assert "kind delete cluster --name learning-lab" in kind
         assert kind[-1].startswith("kind create cluster --name learning-lab")
         marked = [n for n, call in enumerate(calls()) if "create configmap learning-lab-cluster" in call]
-        assert marked == [calls().index(kind[-1]) + 2]  # after the node is ready: the mark is the last thing
+        assert marked == [calls().index(kind[-1]) + 2]  # after the node is ready: the marker comes last
 
-    def test_a_cluster_of_another_port_is_not_touched(self, double: Double, calls: Callable[[], list[str]]) -> None:
+    def test_a_cluster_with_another_port_is_not_touched(self, double: Double, calls: Callable[[], list[str]]) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *State.Status*) echo running ;; esac')
         double("kind", 'case "$*" in "get clusters") echo learning-lab ;; esac')
         double("kubectl", 'case "$*" in *"get configmap"*) echo 0123456789abcdef ;; *readyz*) echo ok ;; esac')
-        with pytest.raises(steps.Stop, match="was made with another port, node image or kind"):
+        with pytest.raises(steps.Stop, match="was created with another port, node image or kind"):
             cluster.up(official=True)
         assert not [call for call in calls() if "delete" in call or "create" in call]
 
@@ -205,7 +205,7 @@ class TestCluster:
     def test_two_runs_at_once_do_not_trip_over_each_other(self, state: Path) -> None:
         with (state / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            with pytest.raises(steps.Stop, match="Another `make up` or `make down` is at work"), up._alone():
+            with pytest.raises(steps.Stop, match="Another `make up` or `make down` is running"), up._alone():
                 pass
 
 
@@ -215,13 +215,13 @@ class TestImages:
         with pytest.raises(steps.Stop, match="must be official, built or auto"):
             images.base()
 
-    def test_official_images_are_not_replaced_in_silence(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_official_images_are_not_silently_replaced(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *) exit 1 ;; esac')
         monkeypatch.setenv("LAB_IMAGES", "official")
-        with pytest.raises(steps.Stop, match="cannot be pulled, and LAB_IMAGES=official asks for it"):
+        with pytest.raises(steps.Stop, match="cannot be pulled, but LAB_IMAGES=official needs it"):
             images.base()
 
-    def test_what_was_found_the_first_time_holds(self, double: Double, state: Path) -> None:
+    def test_the_first_result_is_kept(self, double: Double, state: Path) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; esac')
         (state / "images").write_text("built")
         assert images.base() is False
@@ -234,9 +234,9 @@ class TestTools:
         ("said", "suits"),
         [
             pytest.param("1.34.0", True, id="the cluster's own minor version"),
-            pytest.param("1.33.9", True, id="one older"),
-            pytest.param("1.35.1", True, id="one newer"),
-            pytest.param("1.32.4-dispatcher", False, id="two older"),
+            pytest.param("1.33.9", True, id="one minor version older"),
+            pytest.param("1.35.1", True, id="one minor version newer"),
+            pytest.param("1.32.4-dispatcher", False, id="two minor versions older"),
             pytest.param("2.34.4", False, id="another major version"),
         ],
     )
@@ -273,7 +273,7 @@ class TestRuntimeWithoutResource:
         double("runc", "true")
 
     def run(self, *arguments: str | Path) -> None:
-        # Not as an executable: the file's own first line asks for python3 from the PATH.
+        # Not run as an executable, because its first line asks for the python3 on the PATH.
         subprocess.run([sys.executable, "-IS", str(engine.RUNTIME), *map(str, arguments)], check=True)
 
     @pytest.mark.parametrize("option", ["--bundle {}", "--bundle={}", "-b {}"])

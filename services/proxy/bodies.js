@@ -1,14 +1,14 @@
-// What is sent to the hub is small: its forms and API need kilobytes. More is refused here, before the hub sees a byte
-// of it. People's servers take what they like.
+// Requests to the hub are small: its forms and its API need kilobytes. A larger body is refused here, before the hub
+// sees a byte of it. People's servers accept what they like.
 "use strict";
 
-const LARGEST = 1024 * 1024; // as in learning_lab/serving/hub_server.py
-const LINGER = 2000; // milliseconds in which who still sends may read the answer
+const LARGEST = 1024 * 1024; // the same as in learning_lab/serving/hub_server.py
+const LINGER = 2000; // milliseconds that a client that is still sending has to read the answer
 
 exports.protect = (proxy) => {
   proxy.guards.push((request, response) => {
     if (!request.toHub) return false;
-    // Node has said "continue" already, and without this header it tells of the request to the hub (`proxyReq`).
+    // Node has already answered "continue". With this header the `proxyReq` event, used below, would not come.
     delete request.headers.expect;
     if (!(Number(request.headers["content-length"]) > LARGEST)) return false;
     refuse(request, response);
@@ -17,7 +17,7 @@ exports.protect = (proxy) => {
 
   proxy.proxy.on("proxyReq", (toHub, request) => (request.upstream = toHub));
 
-  // Without a length it is counted. This event comes just before the body begins to flow.
+  // A body without a stated length is counted. This event comes just before the body begins to flow.
   proxy.on("proxyRequest", (request, response) => {
     if (!request.toHub || request.headers["content-length"] !== undefined) return;
     let size = 0;
@@ -35,9 +35,9 @@ exports.protect = (proxy) => {
 function refuse(request, response) {
   if (!response.headersSent) {
     response.writeHead(413, { "Content-Type": "text/plain; charset=utf-8" });
-    response.end("That is more than the lab takes here (1 MiB). Upload files in JupyterLab.\n");
+    response.end("That is more than the lab accepts here (1 MiB). Upload files in JupyterLab instead.\n");
   }
-  // A connection that is closed while the other side sends loses the answer on its way.
+  // If the connection were closed while the client is still sending, the client would never see the answer.
   request.resume();
   setTimeout(() => request.complete || request.socket.destroy(), LINGER).unref();
 }

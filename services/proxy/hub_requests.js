@@ -1,8 +1,8 @@
-// Which requests go to the hub, and the hub's certainty that they come through this proxy.
+// Marks the requests that go to the hub, and proves to the hub that they come through this proxy.
 //
-// Only what comes from here may tell the hub a browser's address and protocol (X-Forwarded-...): people's processes
-// reach the hub too. So each request to the hub carries a proof that is made from the secret which the two share, and
-// nothing else ever carries one. `learning_lab/serving/hub_server.py` checks it and takes it away.
+// Only this proxy may tell the hub a browser's address and protocol (X-Forwarded-...), but people's processes can reach
+// the hub too. So each request to the hub carries a proof made from the secret that the two share, and no other request
+// ever carries one. `learning_lab/serving/hub_server.py` checks the proof and removes it.
 "use strict";
 
 const { createHmac } = require("node:crypto");
@@ -16,14 +16,14 @@ exports.protect = (proxy) => {
     [proxy.options.defaultTarget, proxy.options.errorTarget].filter(Boolean).map((url) => new URL(url).host)
   );
 
-  // The hub marks its own route; nobody else may use the API.
+  // The hub marks its own route, and only the hub may use the API.
   const addRoute = proxy.addRoute;
   proxy.addRoute = function (path, data) {
     if (data.hub) hubs.add(new URL(data.target).host);
     return addRoute.call(this, path, data);
   };
 
-  // Every request is looked up here, also a WebSocket's.
+  // Every request is looked up here, including WebSockets.
   const targetForReq = proxy.targetForReq;
   proxy.targetForReq = async function (request) {
     delete request.headers[HEADER];

@@ -1,12 +1,13 @@
-// What people's servers may not do to each other and to the hub, although all have one address.
+// Keeps people's servers from harming each other and the hub, even when all of them share one address.
 //
-// A person controls their server wholly: it may answer anything to anybody. So it is this proxy that keeps the rules:
-// - with one address for all, only its owner's browser is led to a server. The hub gives each browser a mark of whose it
-//   is (`learning_lab/serving/origins.py`); everybody else is led to the hub, which says why. Programs send a token in a header,
-//   which no link and no form can do, and are let through;
-// - a request is a server's when its path says so letter by letter: `/user%2Falice` would be a script of the root's;
-// - of a server's answers, what would reach beyond its own path is taken away: cookies for another path, service workers
-//   for a wider one, and headers that are about a whole address.
+// Users fully control their own servers, which may answer anything to anybody. So this proxy enforces the rules:
+// - with one address for everybody, only the owner's browser is led to a server. The hub gives each browser a mark that
+//   says who is logged in (`learning_lab/serving/origins.py`); everybody else is led to the hub, which says why. Programs
+//   are let through: they send a token in a header, which no link and no form can do;
+// - a request goes to a server only when its path matches the server's segment by segment: the browser would take a
+//   script at `/user%2Falice` for one of the root's;
+// - anything in a server's answers that would reach beyond its own path is removed: cookies for another path, service
+//   workers for a wider one, and headers that apply to a whole address.
 //
 // With an address for each person (`--host-routing`) browsers keep people apart, and only the last rule is needed.
 "use strict";
@@ -25,7 +26,7 @@ const ABOUT_THE_ADDRESS = [
   "service-worker-allowed",
   "strict-transport-security",
   "use-as-dictionary",
-  // The hub's pages sever themselves from who opened them, unless both ask for the same.
+  // The hub's pages are severed from whoever opened them, unless both sides send the same policy.
   "cross-origin-opener-policy",
   "cross-origin-opener-policy-report-only",
 ];
@@ -41,7 +42,7 @@ exports.protect = (proxy) => {
     if (server === null) return targetForReq.call(this, request);
     server.admitted ??= admits(server, request, key, this.hostRouting);
     if (server.admitted) return targetForReq.call(this, request);
-    // As if it did not run: the hub asks who it is, and leads the owner back.
+    // Treat the server as not running: the hub checks who is asking, and leads the owner back.
     request.server = null;
     request.hub = await this._routes.getTarget(server.hub);
     return request.hub && { prefix: request.hub.prefix, target: request.hub.data.target };
@@ -55,7 +56,7 @@ exports.protect = (proxy) => {
   });
 };
 
-/** The person's server that a request is for: whose, its path, and a path of the hub's. Null when it is for another. */
+/** The user's server that a request is for: its owner, its path, and a path of the hub. Null when it is for no server. */
 async function serverOf(proxy, request) {
   const host = proxy.hostRouting ? `/${(request.headers.host ?? "").split(":")[0]}` : "";
   const { pathname } = new URL(request.url, "http://any.invalid");
@@ -75,7 +76,7 @@ function admits(server, request, key, hostRouting) {
   return own.some((each) => isMarkOf(server.user, each.slice(COOKIE.length + 1), key));
 }
 
-/** Whether it is `<seconds>.<proof>`, as `learning_lab/serving/origins.py` makes it for this user, and not too old. */
+/** Whether a mark is this user's and not expired: `<seconds>.<proof>`, made by `learning_lab/serving/origins.py`. */
 function isMarkOf(user, mark, key) {
   const [until, proof] = mark.split(".");
   if (!/^\d{1,12}$/.test(until) || Number(until) * 1000 < Date.now()) return false;
@@ -84,7 +85,7 @@ function isMarkOf(user, mark, key) {
   return given.length === expected.length && timingSafeEqual(given, expected);
 }
 
-/** Whether a path as a browser wrote it is a server's or below it, segment by segment. */
+/** Whether a path, as the browser wrote it, is the server's path or lies below it, compared segment by segment. */
 function isBelow(written, path) {
   const given = written.split("/");
   return path.split("/").every((part, index) => decoded(given[index]) === part);
@@ -105,7 +106,7 @@ function confine(answer, request, hostRouting) {
   if (cookies.length > 0) answer.headers["set-cookie"] = cookies.filter(Boolean);
 }
 
-/** The cookie, for the server's own path or host only; undefined when it is for another. */
+/** The cookie, confined to the server's own path or host; undefined when it is for another one. */
 function confined(cookie, { path }, hostRouting) {
   let wanted = "";
   for (const attribute of cookie.split(";").slice(1)) {
@@ -114,7 +115,7 @@ function confined(cookie, { path }, hostRouting) {
     if (name.toLowerCase() === "path") wanted = value; // the last one counts
   }
   if (hostRouting) return cookie;
-  // Without a path browsers take the folder of the request, which is the parent of the server's own for `/user/alice`.
+  // Without a path, browsers use the request's folder, and for `/user/alice` that is the parent of the server's path.
   if (!wanted.startsWith("/")) return `${cookie}; Path=${encodeURI(path)}/`;
   return isBelow(wanted, path) ? cookie : undefined;
 }

@@ -1,9 +1,9 @@
-// The lab's proxy: configurable-http-proxy as a library, with the options of its command that the lab uses.
+// The lab's proxy: configurable-http-proxy used as a library, with those of its command-line options that the lab needs.
 //
 // What the lab adds:
-// - `--fd` and `--api-fd` (both may be repeated): listen on sockets that whoever starts this has bound and keeps, so
-//   that nobody else gets the port while the proxy is not there;
-// - `--end-with-stdin`: end when standard input does, that is, when whoever started this has ended;
+// - `--fd` and `--api-fd` (both may be repeated): listen on sockets that the parent process has bound and keeps open, so
+//   that nobody else gets the port while the proxy is down;
+// - `--end-with-stdin`: exit when standard input closes, that is, when the parent process has ended;
 // - the modules in PROTECTIONS. Each is called once with the proxy, and may add to `proxy.guards`.
 //
 // CONFIGPROXY_AUTH_TOKEN in the environment is the secret that the hub and the proxy share.
@@ -16,8 +16,8 @@ const { ConfigurableProxy, parseListenOptions } = require("configurable-http-pro
 const { defaultLogger } = require("configurable-http-proxy/lib/log.js");
 
 const PROTECTIONS = [
-  require("./one_origin.js"), // before the next one: whom it turns away goes to the hub
-  require("./hub_requests.js"), // the others ask it whether a request goes to the hub
+  require("./one_origin.js"), // before the next one, because the requests that it turns away go to the hub
+  require("./hub_requests.js"), // sets `request.toHub`, which the next one reads
   require("./bodies.js"),
 ];
 
@@ -37,13 +37,13 @@ const OPTIONS = {
   "end-with-stdin": { type: "boolean", default: false },
 };
 
-// A proxy that asks its guards before it passes a request on.
+// A proxy that asks its guards before it forwards a request.
 class LabProxy extends ConfigurableProxy {
-  // Each is called with (request, response) and gives true when it has answered.
+  // Each is called with (request, response) and returns true when it has answered.
   guards = [];
 
   async handleProxyWeb(request, response) {
-    // The route first: what it needs to know of the request is on the request then. A URL without one is answered below.
+    // Look up the route first, which stores what the guards read on the request. An invalid URL is answered below.
     await this.targetForReq(request).catch(() => undefined);
     if (this.guards.some((guard) => guard(request, response))) return;
     return super.handleProxyWeb(request, response);
@@ -75,14 +75,14 @@ function main() {
   listen(proxy.proxyServer, args.fd, proxyTarget);
   listen(proxy.apiServer, args["api-fd"], apiTarget);
 
-  // Ended as asked is a success: a pod that is replaced has not failed.
+  // Ending when asked to is a success: a pod that is replaced has not failed.
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(0));
   if (args["end-with-stdin"]) process.stdin.on("end", () => process.exit(0)).resume();
-  // One request's mistake does not end the others'.
+  // An error in one request must not end the others.
   process.on("uncaughtException", (error) => log.error(`Uncaught: ${error.stack ?? error}`));
 }
 
-// Listen on inherited sockets where there are some, else on an address.
+// Listen on inherited sockets if there are any, otherwise on an address.
 function listen(server, fds, address) {
   if (!fds) return server.listen(...address);
   server.listen({ fd: Number(fds[0]) });

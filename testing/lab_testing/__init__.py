@@ -1,1 +1,1 @@
-"""What the tests, the browser tests and the measurements share: labs, people, doubles."""
+"""Code that the tests, the browser tests and the benchmarks share: labs, people, test doubles."""

@@ -1,7 +1,7 @@
 """A Kubernetes API server for tests: real HTTPS in threads, its own CA, tokens and client certificates.
 
-It knows GET of a namespace and of the list, with labelSelector, limit and continue, and it answers errors with Status
-objects, as the real one does. `Server.misbehave` makes it answer otherwise, per test.
+It supports GET for a namespace and for the list, with labelSelector, limit and continue, and returns errors as Status
+objects, like the real one. A test can make it misbehave with `Server.misbehave`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOKEN = "a-very-secret-token"
 
 
 class Authority:
-    """A certificate authority with its files in a directory."""
+    """A certificate authority that keeps its files in a directory."""
 
     def __init__(self, directory: Path, name: str = "test CA") -> None:
         self.directory = directory
@@ -43,11 +43,11 @@ class Authority:
 
     @property
     def data(self) -> str:
-        """The certificate as a kubeconfig has it."""
+        """The certificate in the form that a kubeconfig uses."""
         return base64.b64encode(self.file.read_bytes()).decode()
 
     def issue(self, common_name: str, *hosts: str) -> tuple[Path, Path]:
-        """Issue a certificate; returns the files of it and of its key."""
+        """Issue a certificate. Returns the files of the certificate and of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = []
         for host in hosts:
@@ -89,7 +89,7 @@ class Authority:
 
 
 def namespace(name: str, labels: dict[str, str] | None = None, annotations: dict[str, str] | None = None) -> Any:
-    """A namespace as the API server has it."""
+    """A namespace as the API server returns it."""
     return {
         "kind": "Namespace",
         "apiVersion": "v1",
@@ -106,7 +106,7 @@ def namespace(name: str, labels: dict[str, str] | None = None, annotations: dict
 
 
 def status(code: int, reason: str, message: str) -> dict[str, Any]:
-    """A Status object, the body of every error."""
+    """A Status object, which is the body of every error."""
     return {
         "kind": "Status",
         "apiVersion": "v1",
@@ -120,7 +120,7 @@ def status(code: int, reason: str, message: str) -> dict[str, Any]:
 
 @dataclass
 class Request:
-    """What the server was asked."""
+    """A request that the server received."""
 
     path: str
     query: dict[str, str]
@@ -128,13 +128,13 @@ class Request:
     connection: int
 
 
-# Answers a request in its own way; returns False when the server shall answer as usual.
+# Answers a request in its own way, or returns False to let the server answer as usual.
 Misbehaviour = Callable[["Handler", Request], bool]
 
 
 @dataclass
 class Server:
-    """A running server: what it has, whom it lets in, what it was asked."""
+    """A running server: what it contains, whom it admits, and what it was asked."""
 
     namespaces: dict[str, Any]
     tokens: set[str] = field(default_factory=lambda: {TOKEN})
@@ -154,7 +154,7 @@ class Server:
         return f"{self.scheme}://{self.host}:{self.port}"
 
     def drop_connections(self) -> None:
-        """Close every connection without a word, as a load balancer does."""
+        """Close every connection without an answer, as a load balancer does."""
         for sock in self.open_sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -174,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
         state = self.server.state
         if isinstance(self.request, ssl.SSLSocket):
             self.request.settimeout(10)
-            self.request.do_handshake()  # here, not in the thread that accepts
+            self.request.do_handshake()  # here, and not in the thread that accepts connections
             certificate: Any = self.request.getpeercert()
             subject = certificate.get("subject", ()) if certificate else ()
             self.common_name = next((value for part in subject for key, value in part if key == "commonName"), None)
@@ -208,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, status(404, "NotFound", "the server could not find the requested resource"))
 
     def answer(self, code: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        """Send an answer: an object as JSON, bytes as they are."""
+        """Send an answer: an object as JSON, bytes unchanged."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
@@ -228,7 +228,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def wait(self, seconds: float) -> None:
-        """Do nothing for a while, but not after the test."""
+        """Do nothing for a while, but no longer than the test lasts."""
         self.server.state.ended.wait(seconds)
 
     def _read(self, name: str) -> None:
@@ -252,7 +252,7 @@ class Handler(BaseHTTPRequestHandler):
         metadata = {"resourceVersion": "1"}
         if first + limit < len(found):
             metadata["continue"] = str(first + limit)
-        # The items of a real list have no kind.
+        # In a real list the items have no kind.
         items = [{"metadata": item["metadata"]} for item in found[first : first + limit]]
         return {"kind": "NamespaceList", "apiVersion": "v1", "metadata": metadata, "items": items}
 
@@ -272,7 +272,7 @@ class _HTTPServer(ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away, or that do not trust the certificate, are what is tested."""
+        """Ignore clients that go away or do not trust the certificate: that is what the tests are about."""
 
 
 @contextlib.contextmanager
@@ -284,9 +284,9 @@ def running(
     """Run a server on a free port of 127.0.0.1.
 
     Args:
-        namespaces: by name; alice's without it.
-        certificate: its files; plain HTTP without it.
-        clients: who may issue client certificates.
+        namespaces: the namespaces, by name; by default, alice's.
+        certificate: the files of its certificate; without them it serves plain HTTP.
+        clients: the authority that issues client certificates.
     """
     context = None
     if certificate is not None:
@@ -343,7 +343,7 @@ def kubeconfig(
 
 
 def service_account(directory: Path, authority: Authority, token: str = TOKEN) -> Path:
-    """Write the files that a pod has."""
+    """Write the files of a pod's service account."""
     directory.mkdir(exist_ok=True)
     (directory / "token").write_text(token + "\n")
     (directory / "ca.crt").write_bytes(authority.file.read_bytes())

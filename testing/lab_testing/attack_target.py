@@ -1,4 +1,4 @@
-"""What the attacker's suite attacks: the embedded lab, or the hub's container on a cluster."""
+"""The targets of the attacker's suite: the embedded lab, or the hub's container on a cluster."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Protocol, cast
+from typing import Protocol
 
 from lab_testing.embedded import EmbeddedLab
 from lab_testing.kind_cluster import PYTHON, Cluster
@@ -15,7 +14,7 @@ from lab_testing.person import Person
 
 AUDIT_LOG = "/srv/learning-lab/audit.jsonl"  # in the hub's container, by the lab's default
 
-# Becomes the person as a log-in would, and then is the program that comes on standard input.
+# Becomes the user as a log-in would, and then runs the program on standard input.
 AS_PERSON = """
 import os, pwd, sys
 account = pwd.getpwnam(sys.argv.pop(1))
@@ -31,10 +30,10 @@ exec(compile(sys.stdin.read(), "attack", "exec"))
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an attack.
+    """The result of an attack.
 
     Attributes:
-        tried: attempts; 0 would be a test that cannot fail.
+        tried: the number of attempts; with 0, the test could not fail.
         got: what the attacker got, in words.
     """
 
@@ -43,11 +42,11 @@ class Outcome:
 
 
 class Target(Protocol):
-    """A lab that is attacked.
+    """A lab under attack.
 
     Attributes:
         url: its address.
-        embedded: the embedded lab; None where the lab is on a cluster.
+        embedded: the embedded lab; None if the lab is on a cluster.
         cluster: the cluster; None for the embedded lab.
     """
 
@@ -60,13 +59,13 @@ class Target(Protocol):
     def cluster(self) -> Cluster | None: ...
 
     def run_as(self, userid: str, program: str, argument: str, seconds: float) -> str:
-        """Run a Python program as a person where people's servers run; what it printed."""
+        """Run a Python program as a user, where users' servers run. Returns what it printed."""
 
     def person(self, userid: str) -> Person:
         """A person who is logged in."""
 
     def hub_writes_to(self) -> list[str]:
-        """What the hub writes to, as paths and as /proc shows them: its output and its audit log."""
+        """The files that the hub writes to, as /proc shows them: its output and its audit log."""
 
     def hub_wrote(self) -> str:
         """The text of these."""
@@ -100,20 +99,20 @@ class PodTarget:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.url = cluster.url
+        self.url = cluster.address
 
     def run_as(self, userid: str, program: str, argument: str, seconds: float) -> str:
         return self.cluster.in_hub(PYTHON, "-I", "-c", AS_PERSON, userid, argument, text=program, seconds=seconds)
 
     def person(self, userid: str) -> Person:
-        return _logged_in(Person(cast(EmbeddedLab, SimpleNamespace(address=self.url, tail=self.cluster.log)), userid))
+        return _logged_in(Person(self.cluster, userid))
 
     def hub_writes_to(self) -> list[str]:
         open_files = ["/proc/1/fd/1", "/proc/1/fd/2"]
         return [AUDIT_LOG, *open_files, *self.cluster.in_hub("readlink", *open_files).split()]
 
     def hub_wrote(self) -> str:
-        return self.cluster.in_hub("cat", AUDIT_LOG) + self.cluster.log(lines=1000)
+        return self.cluster.in_hub("cat", AUDIT_LOG) + self.cluster.tail(lines=1000)
 
 
 def _logged_in(person: Person) -> Person:

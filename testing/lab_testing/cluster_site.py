@@ -1,4 +1,4 @@
-"""The site on a cluster: what the tests change around a person, changed with kubectl and in the hub's container."""
+"""The site on a cluster: makes the changes that tests need, with kubectl and in the hub's container."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SERVER_SECONDS = 90
 
 
 class ClusterSite:
-    """Changes the lab on a cluster as the people who run it do: the `Site` of `visitor.py`, and labels besides."""
+    """Changes the lab on a cluster as its administrators do: the `Site` of `visitor.py`, and labels too."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._namespaces = False  # whether they have been changed
+        self._namespaces = False  # whether any have been changed
         self._storage = False
 
     def grant(self, userid: str, directories: list[Any]) -> None:
@@ -28,14 +28,14 @@ class ClusterSite:
         self.annotate(userid, **{"notebook-dirs": json.dumps(directories)})
 
     def annotate(self, userid: str, **annotations: str) -> None:
-        """Set annotations of the user's namespace, named without their prefix."""
+        """Set annotations on the user's namespace, named without their prefix."""
         self._namespaces = True
         pairs = [f"{PREFIX}/{name}={value}" for name, value in annotations.items()]
         self._cluster.kubectl("annotate", "--overwrite", "namespace", namespace_name(userid), *pairs)
         time.sleep(0.06)  # a menu may be 50 ms old
 
     def label(self, pair: str, *which: str) -> None:
-        """Set a label of the namespaces that the arguments name or select."""
+        """Set a label on the namespaces that the arguments name or select."""
         self._namespaces = True
         self._cluster.kubectl("label", "--overwrite", "namespace", *which, pair)
         time.sleep(0.06)  # as above
@@ -51,7 +51,7 @@ class ClusterSite:
         self._cluster.in_pod("make-folder", path, owner)
 
     def forget_tabs(self) -> None:
-        """Make JupyterLab open as on the first day, without the tabs of before."""
+        """Make JupyterLab open as if for the first time, without earlier tabs."""
         self._cluster.in_pod("forget-tabs")
 
     def remove(self, path: str) -> None:
@@ -66,7 +66,7 @@ class ClusterSite:
 
     @contextlib.contextmanager
     def held(self, userid: str) -> Iterator[None]:
-        """Hold the start that the user makes inside."""
+        """Hold any start that the user makes within the block."""
         parent = self._cluster.in_pod("hold-parent").strip()
         if parent != "0":
             try:
@@ -84,8 +84,8 @@ class ClusterSite:
                 self._cluster.in_pod("go-on", userid, held.result().strip())
 
     def log(self) -> str:
-        """What a failure's reader wants to see."""
-        return self._cluster.log()
+        """What somebody who reads about a failure wants to see."""
+        return self._cluster.tail()
 
     def restore(self) -> None:
         """Put everything back."""

@@ -1,7 +1,7 @@
-"""Start the embedded lab as a child: for tests, the browser tests and the measurements.
+"""Start the embedded lab as a child process: for tests, browser tests and benchmarks.
 
 It must run inside the sandbox (`sandbox.py -- ...`), where the emulated accounts and `/s` are. The hub is the real
-one with the real `jupyterhub_config.py`; what a caller changes it changes through the environment.
+one with the real `jupyterhub_config.py`; a caller changes things through the environment.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ READY_SECONDS = 60
 
 
 class LabDidNotStart(RuntimeError):
-    """The hub ended, or did not answer in time. The text has the end of its log."""
+    """The hub ended, or did not answer in time. The message contains the end of its log."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nothing listens on right now."""
+    """Ports on 127.0.0.1 that nothing is listening on right now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -42,15 +42,15 @@ def free_ports(count: int) -> list[int]:
 
 
 class EmbeddedLab:
-    """A hub of its own, on free ports, with a namespaces file of its own.
+    """A separate hub, on free ports, with its own namespaces file.
 
     Args:
         directory: where its database, log and namespaces file go. Only root may enter it.
-        config: the configuration file; the project's own unless a measurement needs a peer.
-        environ: variables to set or (None) to leave out.
-        host: the host of its public address, such as `lab.localhost`. Empty: it has none but 127.0.0.1.
+        config: the configuration file; the project's own unless a benchmark needs a peer to compare with.
+        environ: variables to set, or (None) to unset.
+        host: the host of its public address, such as `lab.localhost`. Empty: only 127.0.0.1.
 
-    Use it in a `with`; then `url` is the address and `namespaces` the file that it reads.
+    Use it in a `with`; then `url` is its address and `namespaces` is the file that it reads.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class EmbeddedLab:
         """Start the hub and wait until it answers.
 
         Raises:
-            LabDidNotStart: it did not.
+            LabDidNotStart: it ended, or did not answer in time.
         """
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -126,7 +126,7 @@ class EmbeddedLab:
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until and self._process.poll() is None:
             try:
-                # Through the proxy: only then can people come in.
+                # Through the proxy: only when that works can people reach the lab.
                 with urllib.request.urlopen(f"{self.url}/hub/health", timeout=5):
                     return
             except OSError:

@@ -1,4 +1,4 @@
-"""Servers that tests have forked or started plainly: a site that extends them, a hub for them, and what they answer."""
+"""Forked and normally started servers for tests: a site that extends them, a hub for them, and their answers."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from typing import Any
 from jupyterhub import __version__ as hub_version
 
 from lab_testing.embedded import free_ports
+from lab_testing.processes import running
 from learning_lab.forking.parents import Forked, ParentOfServers, PlainParent, Request, Root, listen
 from learning_lab.services import JUPYTER_CONFIG
 from learning_lab.warm.start import ENVIRONMENT, WarmParent
@@ -39,7 +40,7 @@ _STARTED: list[Forked] = []  # by `fork`
 
 
 class Site:
-    """A directory that servers import from, with the witness and whatever a test adds. Everybody can read it."""
+    """A directory from which servers import, with the witness and whatever a test adds. Everybody can read it."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="site-"))
@@ -51,7 +52,7 @@ class Site:
         self.extend("witness", Path(__file__).with_name("inspection_extension.py").read_text())
 
     def extend(self, name: str, text: str) -> Path:
-        """Add a module that servers load as an extension; one that has nothing to load gets that too."""
+        """Add a module that servers load as an extension. If it has no function to load it with, add an empty one."""
         if "_load_jupyter_server_extension" not in text:
             text += "\ndef _load_jupyter_server_extension(app):\n    pass\n"
         file = self.path / f"{name}.py"
@@ -63,7 +64,7 @@ class Site:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What makes a parent and its servers find it."""
+        """The variables through which a parent and its servers find it."""
         return {
             "PYTHONPATH": str(self.path),
             "JUPYTER_CONFIG_PATH": os.pathsep.join([str(self.config), JUPYTER_CONFIG]),
@@ -88,7 +89,7 @@ class _HubHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def do_POST(self) -> None:  # the server tells of its activity
+    def do_POST(self) -> None:  # the server reports its activity
         self.do_GET()
 
     def log_message(self, *_: object) -> None:
@@ -96,7 +97,7 @@ class _HubHandler(BaseHTTPRequestHandler):
 
 
 class Hub:
-    """A hub as a server sees it before anybody comes: it tells its version."""
+    """As much of a hub as a server sees before anybody visits it: it reports its version."""
 
     def __enter__(self) -> Hub:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _HubHandler)
@@ -112,7 +113,7 @@ class Hub:
         self._server.server_close()
 
     def request(self, userid: str, site: Site, **environ: str) -> Request:
-        """What the hub asks a server with: for the user, at a free port."""
+        """The hub's request for a server: for this user, on a free port."""
         account = pwd.getpwnam(userid)
         (port,) = free_ports(1)
         env = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | site.environ
@@ -148,19 +149,19 @@ class Hub:
 
 
 def socket_of(request: Request) -> socket.socket:
-    """The socket that the hub binds for a request."""
+    """Bind the socket for a request, as the hub does."""
     port = urllib.parse.urlsplit(request.env["JUPYTERHUB_SERVICE_URL"]).port
     assert port
     return listen("127.0.0.1", [port, port])
 
 
 def passed(request: Request) -> Request:
-    """The same, for a server that takes the socket and the directory that it is given."""
+    """The same request, for a server that takes over the socket and the directory that it is given."""
     return dataclasses.replace(request, env=request.env | {"LAB_LISTENING_FD": "3", "LAB_ROOT_FD": "4"})
 
 
 def start_plainly(request: Request) -> subprocess.Popen[bytes]:
-    """Start the same server as JupyterHub's own spawner does; it binds its port itself."""
+    """Start the same server the way JupyterHub's own spawner does; it binds its port itself."""
 
     def become() -> None:
         os.setgroups(request.groups)
@@ -191,13 +192,13 @@ def ask(url: str, question: str, about: str = "", within: float = START_SECONDS)
 
 
 async def asked(request: Request, question: str, about: str = "") -> Any:
-    """The same, of the server of a request."""
+    """Ask the witness in the server of this request."""
     return await asyncio.to_thread(ask, request.env["JUPYTERHUB_SERVICE_URL"], question, about)
 
 
 @contextlib.asynccontextmanager
 async def kept_plain() -> AsyncIterator[PlainParent]:
-    """A parent that starts servers plainly."""
+    """A parent that starts servers the normal way."""
     parent = PlainParent(logging.getLogger("hub"))
     parent.keep()
     try:
@@ -209,7 +210,7 @@ async def kept_plain() -> AsyncIterator[PlainParent]:
 
 @contextlib.asynccontextmanager
 async def kept_warm(site: Site, leave_out: Sequence[str] = (), **environ: str) -> AsyncIterator[WarmParent]:
-    """A parent that is warm, with the site's extensions. Its servers end with it."""
+    """A warm parent with the site's extensions. Its servers end with it."""
     parent = WarmParent(site.list, leave_out, {**site.environ, **environ}, logging.getLogger("hub"))
     parent.start()
     try:
@@ -223,35 +224,35 @@ async def kept_warm(site: Site, leave_out: Sequence[str] = (), **environ: str) -
         _STARTED.clear()
         pid = parent._pid
         await parent.stop()
-        # It ends when it has reaped the last of them; the next test counts parents.
+        # The parent ends when it has reaped its last server. Wait for that, because the next test counts parents.
         with contextlib.suppress(TimeoutError):
             await until(lambda: not Path(f"/proc/{pid}").exists(), 5)
 
 
 async def fork_or_not(parent: ParentOfServers, request: Request) -> Forked | None:
-    """Ask for a server with the socket that the request names."""
+    """Ask for a server with the socket named in the request."""
     with socket_of(request) as listening:
         return await parent.fork(passed(request), listening)
 
 
 async def fork(parent: ParentOfServers, request: Request) -> Forked:
-    """Have a server forked, where that must be possible."""
+    """Fork a server, which must be possible."""
     forked = await fork_or_not(parent, request)
-    assert forked is not None, "it was to be forked; the log says why it was not"
+    assert forked is not None, "it should have been forked; the log says why it was not"
     _STARTED.append(forked)
     return forked
 
 
 async def until_ready(parent: WarmParent, within: float = START_SECONDS) -> None:
-    """Wait until servers can be had from it."""
+    """Wait until the parent can fork servers."""
     await until(lambda: parent.ready, within)
 
 
 async def until(true: Callable[[], object], within: float = 10) -> None:
-    """Wait for what happens in another process.
+    """Wait for something that happens in another process.
 
     Raises:
-        TimeoutError: it did not.
+        TimeoutError: it did not happen.
     """
     async with asyncio.timeout(within):
         while not true():  # noqa: ASYNC110  nobody there could set an event
@@ -259,10 +260,10 @@ async def until(true: Callable[[], object], within: float = 10) -> None:
 
 
 async def end(forked: Forked, number: int = signal.SIGKILL, within: float = 15) -> int | None:
-    """Send it a signal, and wait until its end is told.
+    """Send a server a signal, and wait until its end is reported.
 
     Returns:
-        Its status.
+        Its exit status.
     """
     with contextlib.suppress(ProcessLookupError):
         os.kill(forked.pid, number)
@@ -271,17 +272,13 @@ async def end(forked: Forked, number: int = signal.SIGKILL, within: float = 15) 
 
 
 def warm_parents() -> set[int]:
-    """The PIDs of the warm parents that are there, without what they have just forked."""
-    found = {
-        int(each.name)
-        for each in Path("/proc").iterdir()
-        if each.name.isdecimal() and b"-m learning_lab.warm.parent " in _read(each / "cmdline").replace(b"\0", b" ")
-    }
+    """The PIDs of the running warm parents, without processes that they have just forked."""
+    found = {each.pid for each in running("-m learning_lab.warm.parent ")}
     return {pid for pid in found if parent_of(pid) not in found}
 
 
 def parent_of(pid: int) -> int:
-    """Its parent's PID."""
+    """The PID of a process's parent."""
     return int(status_of(pid)["PPid"])
 
 
@@ -292,7 +289,7 @@ def status_of(pid: int) -> dict[str, str]:
 
 
 def memory_of(pid: int) -> bytes:
-    """All of its memory that can be read."""
+    """All readable memory of a process."""
     parts = []
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
@@ -308,7 +305,7 @@ def memory_of(pid: int) -> bytes:
 
 
 def can(userid: str, code: str) -> str:
-    """What a Python program of this user prints, for what only they may do."""
+    """Run a Python program as this user, for things that only they may do. Returns what it prints."""
     account = pwd.getpwnam(userid)
     ran = subprocess.run(
         [sys.executable, "-I", "-c", code],
@@ -323,14 +320,8 @@ def can(userid: str, code: str) -> str:
 
 
 def opened(userid: str, pid: int, what: str) -> str:
-    """What becomes of it when this user looks at something of a process in /proc."""
+    """What happens when this user looks at a file of a process in /proc."""
     path = f"/proc/{pid}/{what}"
     look = f"os.listdir('{path}')" if what in {"fd", "map_files", "root", "cwd"} else f"open('{path}').read(1)"
     program = f"try:\n    {look}\nexcept OSError as error:\n    print(error.strerror)\nelse:\n    print('opened')"
     return can(userid, f"import os\n{program}")
-
-
-def _read(path: Path) -> bytes:
-    with contextlib.suppress(OSError):
-        return path.read_bytes()
-    return b""

@@ -1,10 +1,10 @@
-"""Reads the corpus of hostile inputs, `hostile.jsonl`: one JSON object a line, everything beyond ASCII escaped.
+"""Reads the corpus of hostile inputs, `hostile_annotations.jsonl`: one JSON object per line, with non-ASCII escaped.
 
-Each has an `id`, a `kind`, an `input` and what is expected of it (`expect`, see the tests of that kind):
-- "annotation": a text of the annotation, for the user alice;
-- "label": the granting labels, without the prefix of their keys;
+Each has an `id`, a `kind`, an `input` and the expected result (`expect`, see the tests of that kind):
+- "annotation": the text of an annotation, for the user alice;
+- "label": the granting labels, without their keys' prefix;
 - "path": a path as written, for `canonical_path`;
-- "choice": what a person typed; the one of kind "list" is the annotation that it is looked up in.
+- "choice": what a person typed; the case of kind "list" is the annotation in which it is looked up.
 
 A long text is a list of its parts: a string, or a string and how often it is repeated.
 """
@@ -19,13 +19,13 @@ HOSTILE = Path(__file__).with_name("hostile_annotations.jsonl")
 
 
 def hostile(kind: str) -> list[dict[str, Any]]:
-    """The cases of a kind, with their ids as sentences."""
+    """The cases of a kind, each with a readable id."""
     cases = [json.loads(line) for line in HOSTILE.read_text("ascii").splitlines()]
     return [case for case in cases if case["kind"] == kind]
 
 
 def text(parts: str | list[Any] | dict[str, Any]) -> str:
-    """A text of the corpus."""
+    """Assemble a text of the corpus from its parts."""
     if isinstance(parts, str):
         return parts
     if isinstance(parts, dict):

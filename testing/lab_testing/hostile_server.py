@@ -1,4 +1,4 @@
-"""A person's server that is hostile to whoever opens it: its owner controls it wholly, and need not be its owner's."""
+"""A user's server that is hostile to whoever opens it, which is possible because its owner fully controls it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab_testing.kind_cluster import Cluster
 
-# What any person can put into their own ~/.jupyter: the server answers `evil/...` as they like, to anybody.
+# Any user can put this into their own ~/.jupyter: the server then answers `evil/...` as they like, to anybody.
 CONFIG = """
 import json, os
 from tornado import web
@@ -45,8 +45,8 @@ class HostileServer:
     """What alice does to her own server. Use it in a `with`, around its start.
 
     Args:
-        owner: whose.
-        cluster: where their home is; None for a home of this machine.
+        owner: whose server it is.
+        cluster: the cluster that has their home; None for a home on this machine.
     """
 
     def __init__(self, owner: str, cluster: Cluster | None = None) -> None:
@@ -58,7 +58,7 @@ class HostileServer:
         answers = {
             "page": (html, "<title>Results</title>"),
             "worker.js": ({"Content-Type": ["text/javascript"], "Service-Worker-Allowed": ["/"]}, WORKER),
-            # As the hub's pages answer, to stay in one group of windows with them.
+            # The same header as the hub's pages send, to stay in one group of windows with them.
             "friend": (html | {"Cross-Origin-Opener-Policy": ["same-origin"]}, "<title>Friend</title>"),
             "tosses": (
                 html

@@ -1,12 +1,12 @@
-"""Change the storage, and stop and go on with processes, in the hub's container. `kind_cluster.py` sends it there.
+"""Changes the storage, and stops and continues processes, in the hub's container. `kind_cluster.py` sends it there.
 
     kubectl exec -i ... -- python - VERB [ARGUMENT ...] < in_pod.py
 
 Rules kept here:
-- the container's root has few capabilities: what is a user's is changed as that user;
-- what is taken away is moved aside, and what is made is written down beside it, so that `put_back` knows what to do
-  without this run's memory: also when the run that did it was killed;
-- the standard library only: it runs with whatever Python the image has.
+- the container's root has few capabilities, so a user's files are changed as that user;
+- what is removed is moved aside, and what is created is recorded next to it, so that `put_back` can restore everything
+  even after the run that changed it was killed;
+- it uses only the standard library, because it runs with whatever Python the image has.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path("/s")
 ASIDE = ".aside"
 HOMES = Path("/home")
-# In the directory of the user at the root, where who looks into a notebook directory sees nothing, and in the home.
+# In the user's directory below the root, where it is not visible from a notebook directory, and in the home.
 MADE = ".made-by-tests"
 HUB_COMMAND = b"jupyterhub_config.py"
 SERVER_COMMAND = b"jupyterhub-singleuser"
@@ -34,7 +34,7 @@ PARENT_COMMAND = b"learning_lab.warm.parent"
 
 @contextlib.contextmanager
 def acting_as(userid: str) -> Iterator[None]:
-    """Be the user for a while."""
+    """Become the user within the block."""
     account = pwd.getpwnam(userid)
     os.setegid(account.pw_gid)
     os.seteuid(account.pw_uid)
@@ -46,7 +46,7 @@ def acting_as(userid: str) -> Iterator[None]:
 
 
 def owner_of(path: str) -> str:
-    """Who has the directory of the root that the path is in."""
+    """The owner of the directory below the root that contains the path."""
     return pwd.getpwuid((ROOT / Path(path).relative_to(ROOT).parts[0]).stat().st_uid).pw_name
 
 
@@ -75,14 +75,14 @@ def remove(path: str) -> None:
 
 
 def forbid(path: str) -> None:
-    """Put one in its place that nobody may enter."""
+    """Replace a directory with one that nobody may enter."""
     remove(path)
     with acting_as(owner_of(path)):
         Path(path).mkdir(0)
 
 
 def put_back() -> None:
-    """Make the storage as it was, and let every held server go on."""
+    """Restore the storage, and let every held server continue."""
     for directory in ROOT.iterdir():
         owner = pwd.getpwuid(directory.stat().st_uid).pw_name
         if owner == "root":
@@ -111,7 +111,7 @@ def put_back() -> None:
 
 
 def forget_tabs() -> None:
-    """Make JupyterLab open as on the first day: homes outlive a run, and with them the tabs that were open."""
+    """Make JupyterLab open as if for the first time: homes outlive a run, and with them the tabs that were open."""
     for home in HOMES.iterdir():
         with acting_as(home.owner()):
             for workspaces in home.glob(".jupyter/lab/workspaces*"):
@@ -119,15 +119,15 @@ def forget_tabs() -> None:
 
 
 def running(command: bytes) -> Iterator[tuple[int, str]]:
-    """PID and user of each process whose command line has the text."""
+    """The PID and user of each process whose command line contains the text."""
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, KeyError):  # it has ended, or its user has no name
+        with contextlib.suppress(OSError, KeyError):  # the process has ended, or its user has no name
             if command in (process / "cmdline").read_bytes() and int(process.name) != os.getpid():
                 yield int(process.name), pwd.getpwuid(process.stat().st_uid).pw_name
 
 
 def server(userid: str, seconds: str = "0") -> int:
-    """Print and return the PID of the user's server; wait for it as long as is asked."""
+    """Print and return the PID of the user's server, after waiting for it as long as asked."""
     until = time.monotonic() + float(seconds)
     while True:
         pid = next((pid for pid, owner in running(SERVER_COMMAND) if owner == userid), 0)
@@ -138,9 +138,9 @@ def server(userid: str, seconds: str = "0") -> int:
 
 
 def hub() -> int:
-    """Print and return the PID of the hub: the one whose parent is not the hub itself; 0 when there is none."""
+    """Print and return the hub's PID: the process whose parent is not the hub itself; 0 if there is none."""
     pids = {pid for pid, owner in running(HUB_COMMAND) if owner == "root"}
-    # The supervisor may have the same words in its command line; the hub is a Python.
+    # The supervisor may have the same words in its command line, but only the hub is a Python process.
     pids = {pid for pid in pids if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]}
     parents = {pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in pids}
     found = next((pid for pid, parent in sorted(parents.items()) if parent not in pids), 0)
@@ -149,7 +149,7 @@ def hub() -> int:
 
 
 def hold_parent() -> None:
-    """Stop the warm parent where it is, and print its PID; 0 when there is none."""
+    """Suspend the warm parent, and print its PID; 0 if there is none."""
     pid = next((pid for pid, owner in running(PARENT_COMMAND) if owner == "root"), 0)
     if pid:
         os.kill(pid, signal.SIGSTOP)
@@ -157,7 +157,7 @@ def hold_parent() -> None:
 
 
 def hold(userid: str, seconds: str) -> None:
-    """Stop the user's server where it is."""
+    """Suspend the user's server."""
     pid = server(userid, seconds)
     if not pid:
         sys.exit(f"no server of {userid} was started in {seconds} s")
@@ -166,7 +166,7 @@ def hold(userid: str, seconds: str) -> None:
 
 
 def go_on(userid: str, pid: str) -> None:
-    """Let it go on."""
+    """Let the process continue."""
     with acting_as(userid), contextlib.suppress(ProcessLookupError):
         os.kill(int(pid), signal.SIGCONT)
 

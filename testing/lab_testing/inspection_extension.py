@@ -1,7 +1,7 @@
-"""A site's extension of Jupyter Server that tells what a server is like from the inside.
+"""A site's Jupyter Server extension that reports what a server is like from the inside.
 
-`forked.Site` copies this file to where servers find it; no test imports it. It is imported in the warm parent, as every
-extension of a site is, and answers in a server: GET <server>/witness?ask=<one of QUESTIONS>&about=<text>.
+`forked_servers.Site` copies this file to where servers find it; no test imports it. Like every extension of a site it
+is imported in the warm parent, and answers in a server: GET <server>/witness?ask=<one of QUESTIONS>&about=<text>.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ IMPORTED_BY = os.getpid()
 
 
 def random_things(app: Any, about: str) -> dict[str, Any]:
-    """What no two servers may have alike."""
+    """Values that must differ between any two servers."""
     manager = KernelManager(connection_file=tempfile.mktemp(prefix=f"{tempfile.gettempdir()}/connection-"))
     manager.write_connection_file()
     connection = json.loads(Path(manager.connection_file).read_text())
@@ -78,7 +78,7 @@ def _default_of(kind: Any, parameter: str) -> Any:
 
 
 def process(app: Any, about: str) -> dict[str, Any]:
-    """What the process is."""
+    """Properties of the process."""
     umask = os.umask(0)
     os.umask(umask)
     loop = asyncio.get_running_loop()
@@ -121,7 +121,7 @@ def process(app: Any, about: str) -> dict[str, Any]:
 
 
 def work(app: Any, about: str) -> dict[str, Any]:
-    """Libraries in C do their work. `about` is the address of an HTTPS server."""
+    """Whether libraries written in C work. `about` is the address of an HTTPS server."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with urllib.request.urlopen(about, timeout=10, context=context) as answer:
@@ -145,7 +145,7 @@ def work(app: Any, about: str) -> dict[str, Any]:
 
 
 def constants(app: Any, about: str) -> dict[str, dict[str, Any]]:
-    """What modules, their names with a comma between, say of themselves in capitals."""
+    """The constants (names in capitals) of modules whose names are separated by commas."""
     return {
         name: {each: _plain(value) for each, value in vars(sys.modules[name]).items() if each.isupper()}
         for name in about.split(",")
@@ -153,12 +153,12 @@ def constants(app: Any, about: str) -> dict[str, dict[str, Any]]:
 
 
 def strings(app: Any, about: str) -> list[str]:
-    """Strings of imported modules in which `about`, which is told backwards, is, and what holds them."""
+    """Strings in imported modules that contain `about`, which is given backwards, and what holds them."""
     return sorted({f"{_named(owner)}: {text[:200]}" for owner, text in _strings() if about[::-1] in text})
 
 
 def held_locks(app: Any, about: str) -> list[str]:
-    """Locks that nobody here can have taken: this thread has none, and there is nobody else."""
+    """Locks that are taken, although this thread holds none and there is no other."""
     kinds = (type(threading.Lock()), type(threading.RLock()))
     held = [each for each in _everything() if isinstance(each, kinds) and repr(each).startswith("<locked")]
     holders = [
@@ -172,12 +172,12 @@ def _plain(value: Any) -> Any:
 
 
 def _everything() -> list[Any]:
-    gc.unfreeze()  # what the parent has frozen is not listed otherwise
+    gc.unfreeze()  # or objects that the parent has frozen would not be listed
     return gc.get_objects()
 
 
 def _named(owner: Any, depth: int = 3) -> str:
-    """A name of what holds an object, as near as there is one."""
+    """The closest thing to a name for what holds an object."""
     for name in ("__qualname__", "__name__"):
         if isinstance(found := getattr(owner, name, None), str):
             return found

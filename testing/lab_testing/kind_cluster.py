@@ -1,9 +1,9 @@
-"""The lab on a cluster, as the people who run it change it: with kubectl, and in the hub's container.
+"""The lab on a cluster, changed as its administrators would change it: with kubectl, and in the hub's container.
 
 Rules kept here:
 - only a kind cluster is touched: every command names the context, and one that is not kind's is refused;
-- what is changed is put back from what the project has (its namespaces file) or from what is written down in the
-  cluster and in its storage, so a run that died half way is put right by the next one.
+- changes are undone from the project's files (its namespaces) or from what is recorded in the cluster and its storage,
+  so the next run repairs what an interrupted one left behind.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ API_SERVER_ASIDE = "/etc/kubernetes/kube-apiserver.yaml.aside"
 
 
 class NoCluster(RuntimeError):
-    """The cluster of the tests cannot be used. The text says why and what to do."""
+    """The tests' cluster cannot be used. The message says why and what to do."""
 
 
 class CommandFailed(AssertionError):
     """A command ended with an error.
 
     Attributes:
-        words: its last ones.
+        words: the end of its output.
     """
 
     def __init__(self, command: list[str], how: str, words: str = "") -> None:
@@ -51,7 +51,7 @@ class CommandFailed(AssertionError):
 
 
 def tool(name: str) -> str:
-    """The project's own kubectl or kind, else that of the PATH.
+    """The project's own kubectl or kind, else the one on the PATH.
 
     Raises:
         NoCluster: there is none.
@@ -68,10 +68,10 @@ class Cluster:
 
     Args:
         context: the kubeconfig's context; it begins with ``kind-``.
-        url: where the lab answers.
+        url: the lab's address.
 
     Raises:
-        NoCluster: the context is no kind cluster's, or there is no kubectl.
+        NoCluster: the context is not a kind cluster's, or there is no kubectl.
     """
 
     def __init__(self, context: str, url: str) -> None:
@@ -82,12 +82,12 @@ class Cluster:
             )
         self.context = context
         self.node = f"{context.removeprefix('kind-')}-control-plane"
-        self.url = url
+        self.address = url
         self._kubectl = tool("kubectl")
 
     @classmethod
     def of_environment(cls, url: str) -> Cluster:
-        """The cluster that LAB_KUBE_CONTEXT names, kind-learning-lab when it is not set."""
+        """The cluster that LAB_KUBE_CONTEXT names; kind-learning-lab if it is not set."""
         return cls(os.environ.get("LAB_KUBE_CONTEXT") or "kind-learning-lab", url)
 
     # --- Commands -------------------------------------------------------------------------------------------------
@@ -96,10 +96,10 @@ class Cluster:
         """Run kubectl.
 
         Args:
-            arguments: of kubectl, after the context.
+            arguments: kubectl's arguments after the context.
             text: its standard input.
-            seconds: it may take.
-            check: whether an error counts; without it the error's words are in what is returned.
+            seconds: how long it may take.
+            check: whether to raise an error; otherwise the error message is part of what is returned.
 
         Raises:
             CommandFailed: it ended with an error, or took too long.
@@ -107,11 +107,11 @@ class Cluster:
         return _run([self._kubectl, "--context", self.context, *arguments], text, seconds, check)
 
     def on_node(self, *command: str, seconds: float = COMMAND_SECONDS, check: bool = True) -> str:
-        """Run a command on the node, which is a container of this machine."""
+        """Run a command on the node, which is a container on this machine."""
         return _run([shutil.which("docker") or "docker", "exec", self.node, *command], "", seconds, check)
 
     def in_hub(self, *command: str, text: str = "", seconds: float = COMMAND_SECONDS, check: bool = True) -> str:
-        """Run a command in the hub's container, as its root."""
+        """Run a command in the hub's container, as root."""
         exec_in = ["exec", "-i", "-n", LAB, DEPLOYMENT, "-c", "hub", "--"]
         return self.kubectl(*exec_in, *command, text=text, seconds=seconds, check=check)
 
@@ -124,10 +124,10 @@ class Cluster:
         found: dict[str, Any] = json.loads(self.kubectl("get", *arguments, "-o", "json"))
         return found
 
-    # --- What there is --------------------------------------------------------------------------------------------
+    # --- Looking --------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Look whether the lab is there.
+        """Check that the lab is there.
 
         Raises:
             NoCluster: it is not.
@@ -143,10 +143,10 @@ class Cluster:
         try:
             self.wait_until_healthy(60)
         except AssertionError:
-            raise NoCluster(f"The lab does not answer at {self.url}/hub/health. Run `make up`.") from None
+            raise NoCluster(f"The lab does not answer at {self.address}/hub/health. Run `make up`.") from None
 
     def pod(self) -> dict[str, Any]:
-        """The lab's pod that is not on its way out.
+        """The lab's pod that is not being deleted.
 
         Raises:
             AssertionError: there is none, or more than one.
@@ -157,13 +157,13 @@ class Cluster:
         return here[0]
 
     def wait_until_healthy(self, seconds: float = 120) -> None:
-        """Wait until people can come in: the hub answers through the proxy."""
-        wait_until(lambda: _answers(f"{self.url}/hub/health"), seconds, f"the lab did not answer at {self.url}")
+        """Wait until people can use the lab: until the hub answers through the proxy."""
+        wait_until(lambda: _answers(f"{self.address}/hub/health"), seconds, f"the lab did not answer at {self.address}")
 
-    # --- Changes --------------------------------------------------------------------------------------------------
+    # --- Changing -------------------------------------------------------------------------------------------------
 
     def apply(self, objects: Sequence[dict[str, Any]]) -> None:
-        """Make objects exactly as they are given: what they have more in the cluster is taken away."""
+        """Make objects exactly as given: anything more that they have in the cluster is removed."""
         for each in objects:
             text = json.dumps(each)
             try:
@@ -174,17 +174,17 @@ class Cluster:
                 self.kubectl("create", "--save-config", "-f", "-", text=text)
 
     def put_api_server_back(self) -> None:
-        """Give the node the API server's manifest back, where a run has left it without, and wait for it."""
+        """Restore the API server's manifest on the node if a run has left it without, and wait for the server."""
         move = f"[ ! -e {API_SERVER_ASIDE} ] || {{ mv {API_SERVER_ASIDE} {API_SERVER}; echo moved; }}"
         if "moved" in self.on_node("sh", "-c", move, check=False):
             wait_until(self.api_server_answers, 120, "the API server did not come back")
 
     def api_server_answers(self) -> bool:
-        """Whether the API server is there and ready."""
+        """Whether the API server is up and ready."""
         return self.kubectl("get", "--raw", "/readyz", seconds=10, check=False).strip() == "ok"
 
     def put_back(self) -> None:
-        """Put back whatever a run may have changed and not put back itself."""
+        """Undo whatever a run may have changed without undoing it."""
         self.put_api_server_back()
         self.apply(namespaces())
         self.apply([each for each in self.manifests() if each["kind"] in {"ClusterRole", "ClusterRoleBinding"}])
@@ -193,16 +193,16 @@ class Cluster:
         self.in_pod("forget-tabs")
 
     def manifests(self) -> list[dict[str, Any]]:
-        """What the local overlay is made of."""
+        """The objects of the local overlay."""
         text = self.kubectl("kustomize", str(PROJECT / "k8s" / "overlays" / "local"))
         return [document for document in yaml.safe_load_all(text) if document]
 
-    def log(self, lines: int = 20) -> str:
+    def tail(self, lines: int = 20) -> str:
         """The end of the hub's log."""
         return self.kubectl("logs", "-n", LAB, DEPLOYMENT, "-c", "hub", f"--tail={lines}", check=False)
 
     def report(self) -> str:
-        """What the reader of a failure wants to see: pods, events, the pod's description, and the logs."""
+        """What somebody who reads about a failure wants to see: pods, events, the pod's description, and the logs."""
         parts = [
             ("get", "pods", "-A", "-o", "wide"),
             ("get", "namespaces", "--show-labels"),
@@ -217,7 +217,7 @@ class Cluster:
 
 
 def namespaces() -> list[dict[str, Any]]:
-    """The users' namespaces as the project has them."""
+    """Users' namespaces as in the project's file."""
     return [document for document in yaml.safe_load_all(NAMESPACES.read_text()) if document]
 
 
@@ -225,7 +225,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, otherwise: str) ->
     """Wait until the condition holds.
 
     Raises:
-        AssertionError: it does not in that time; `otherwise` says what is missing then.
+        AssertionError: it does not hold in time; `otherwise` says what is missing.
     """
     until = time.monotonic() + seconds
     while not condition():

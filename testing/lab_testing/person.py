@@ -1,22 +1,30 @@
-"""A person who talks to the hub as a browser without JavaScript does."""
+"""A person who uses the hub with a browser without JavaScript."""
 
 from __future__ import annotations
 
 import html
 import re
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
-
-from lab_testing.embedded import EmbeddedLab
 
 PASSWORDS = {"alice": "pass1", "bob": "pass2", "carol": "pass3"}
 START_SECONDS = 60
 
 
+class Lab(Protocol):
+    """A lab that somebody can log in to."""
+
+    address: str
+
+    def tail(self) -> str:
+        """The end of the hub's log, to show when a test fails."""
+        ...
+
+
 class AsBrowsersFindIt(httpx.HTTPTransport):
-    """Goes to this machine for every host below `localhost`, as browsers do. Resolvers need not."""
+    """Resolves every host below `localhost` to this machine, as browsers do. Resolvers may not."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if not request.url.host.endswith(".localhost"):
@@ -24,7 +32,7 @@ class AsBrowsersFindIt(httpx.HTTPTransport):
         here = httpx.Request(
             request.method,
             request.url.copy_with(host="127.0.0.1"),
-            headers=request.headers,  # Host is one of them
+            headers=request.headers,  # including Host
             stream=request.stream,
             extensions=request.extensions,
         )
@@ -34,7 +42,7 @@ class AsBrowsersFindIt(httpx.HTTPTransport):
 class Person:
     """A person with a browser: keeps cookies, sends the XSRF token, follows redirects."""
 
-    def __init__(self, lab: EmbeddedLab, userid: str) -> None:
+    def __init__(self, lab: Lab, userid: str) -> None:
         self.lab = lab
         self.userid = userid
         self.http = httpx.Client(base_url=lab.address, transport=AsBrowsersFindIt(), follow_redirects=True, timeout=30)
@@ -61,7 +69,7 @@ class Person:
         return self.http.request(method, f"/hub/api{path}", headers=headers, **options)
 
     def server(self, name: str = "") -> dict[str, Any] | None:
-        """The model of the server as the REST API gives it; None when there is none."""
+        """The server's model from the REST API; None if there is no server."""
         model = self.api("GET", f"/users/{self.userid}").json()
         server: dict[str, Any] | None = model.get("servers", {}).get(name)
         return server
@@ -82,7 +90,7 @@ class Person:
             time.sleep(0.2)
 
     def start_kernel(self) -> dict[str, Any]:
-        """A kernel in the server: its model as `POST /user/<id>/api/kernels` gives it."""
+        """Start a kernel in the server. Returns its model from `POST /user/<id>/api/kernels`."""
         self.http.get(f"/user/{self.userid}/lab")  # the first visit brings the server's own cookies
         token = self.http.cookies.get("_xsrf", path=f"/user/{self.userid}/")
         response = self.http.post(f"/user/{self.userid}/api/kernels", json={}, headers={"X-XSRFToken": token or ""})
@@ -91,7 +99,7 @@ class Person:
         return model
 
     def contents(self, path: str = "") -> dict[str, Any]:
-        """What the server lists: `GET /user/<id>/api/contents/`."""
+        """What the server lists in answer to `GET /user/<id>/api/contents/`."""
         self.http.get(f"/user/{self.userid}/lab")  # the first visit brings the server's own cookies
         response = self.http.get(f"/user/{self.userid}/api/contents/{path}")
         response.raise_for_status()
@@ -100,5 +108,5 @@ class Person:
 
 
 def visible_text(response: httpx.Response) -> str:
-    """The page's text without tags, for looking for sentences and for names that must not be there."""
+    """The page's text without tags, for finding sentences, and names that must not be there."""
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", response.text)))

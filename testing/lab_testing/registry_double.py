@@ -1,4 +1,4 @@
-"""A registry and an API server for tests: a real HTTP server that answers as both do on the wire."""
+"""A registry and an API server for tests: a real HTTP server that speaks both protocols."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MANIFEST = "/v2/lab/hub/manifests/staging"
 
 
 class Wire(ThreadingHTTPServer):
-    """A registry and an API server in one: what each path answers, and what was asked."""
+    """A registry and an API server in one, with an answer for each path and a record of requests."""
 
     daemon_threads = True
 
@@ -26,13 +26,13 @@ class Wire(ThreadingHTTPServer):
         super().__init__(("", 0), Handler)  # on every address: a registry is not always on this machine
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.tags: dict[str, str] = {}
-        self.token: str | None = None  # of the registry: what a bearer must show
+        self.token: str | None = None  # the bearer token that the registry requires
         self.challenge = ""
         self.objects: dict[str, dict[str, Any]] = {}
         self.patches: list[tuple[str, dict[str, Any]]] = []
         self.broken: int | None = None
         self.refuses = ""  # a path that may not be changed
-        self.asked: list[dict[str, str]] = []  # the headers of what the registry was asked
+        self.asked: list[dict[str, str]] = []  # the headers of the registry's requests
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def secured(wire: Wire, directory: Path) -> Authority:
-    """Let the server speak https, with a certificate of an authority that nobody trusts yet."""
+    """Make the server speak https, with a certificate from an authority that nobody trusts yet."""
     authority = Authority(directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue("registry", "127.0.0.1"))

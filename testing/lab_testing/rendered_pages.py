@@ -1,4 +1,4 @@
-"""Pages rendered through the loader that JupyterHub uses, with hostile data, and taken apart for a test."""
+"""Renders pages with the loader that JupyterHub uses, from hostile data, and parses them for tests."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OURS = Path(learning_lab.__file__).with_name("pages") / "templates"
 STATIC = OURS.with_name("static")
 STOCK = Path(DATA_FILES_PATH) / "templates"
 
-# One of these unescaped, and the page has an element, an attribute or a script that is not ours.
+# If any of this is not escaped, the page gets an element, an attribute or a script that is not ours.
 HOSTILE = """"><img src=x onerror=alert(1)><script>alert(2)</script>' onfocus=alert(3) {{7*7}} {% raw %} \u202egnp"""
 
 
 def environment(*, is_async: bool) -> Environment:
-    """Made as `JupyterHub.init_tornado_settings` makes it."""
+    """Make the environment as `JupyterHub.init_tornado_settings` does."""
     loader = ChoiceLoader(
         [PrefixLoader({"templates": FileSystemLoader([STOCK])}, "/"), FileSystemLoader([OURS, STOCK])]
     )
@@ -65,7 +65,7 @@ HOSTILE_MENU = menu_of(
 
 
 class Spawner:
-    """As much of a spawner as the templates ask for."""
+    """As much of a spawner as the templates use."""
 
     name = HOSTILE
     last_path = HOSTILE
@@ -76,7 +76,7 @@ class Spawner:
 
 
 def variables(**more: Any) -> dict[str, Any]:
-    """What JupyterHub's `template_namespace` and our `template_vars` give every page, and `more`."""
+    """The variables that JupyterHub's `template_namespace` and our `template_vars` give every page, and `more`."""
     spawner = Spawner()
     user = SimpleNamespace(
         name=HOSTILE,
@@ -138,7 +138,7 @@ def variables(**more: Any) -> dict[str, Any]:
 
 
 class Page(HTMLParser):
-    """A rendered page, taken apart: every element with its attributes, and every text."""
+    """A parsed page: every element with its attributes, and all text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -170,6 +170,6 @@ async def render(name: str, **more: Any) -> Page:
     if name in {"spawn.html", "switch.html"}:
         fragment = await ASYNC.get_template("menu.html").render_async(given)
         given["spawner_options_form"] = more.get("spawner_options_form", fragment)
-    if name in {"error.html", "404.html"}:  # JupyterHub writes errors without await
+    if name in {"error.html", "404.html"}:  # JupyterHub renders errors synchronously
         return Page(SYNC.get_template(name).render(given))
     return Page(await ASYNC.get_template(name).render_async(given))

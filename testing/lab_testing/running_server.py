@@ -1,4 +1,4 @@
-"""A person's running server, worked in as JupyterLab does: REST and WebSockets from the person's own browser."""
+"""Works in a user's running server as JupyterLab does: with REST and WebSockets from the user's own browser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import uuid
 
 from lab_testing.visitor import Visitor
 
-# A page of the server's own origin and path with nothing in it that goes on by itself, as JupyterLab does.
+# A page at the server's own origin and path that, unlike JupyterLab, does nothing by itself.
 QUIET_PAGE = "/user/{userid}/static/logo/logo.png"
 
 REST = """async ([method, path, body]) => {
@@ -57,10 +57,10 @@ TERMINAL = """([path, line, end, seconds]) => new Promise((done, failed) => {
 
 
 class Server:
-    """What a person does in the server that runs for them.
+    """What a person does in their running server.
 
     Args:
-        visitor: whose server runs. Its page is led away from JupyterLab.
+        visitor: the person. Their page is navigated away from JupyterLab.
     """
 
     def __init__(self, visitor: Visitor) -> None:
@@ -78,7 +78,7 @@ class Server:
             The body of the answer.
 
         Raises:
-            AssertionError: the server refuses.
+            AssertionError: the server refused.
         """
         answer = self._page.evaluate(REST, [method, self._below + path, body])
         assert answer["ok"], f"{method} {path}: {answer['status']} {answer['text'][:500]}"
@@ -93,10 +93,10 @@ class Server:
         """Type a command into a new terminal.
 
         Returns:
-            What the terminal shows: with the prompt and the typed line.
+            What the terminal shows, including the prompt and the typed line.
         """
         name = self._json_id("api/terminals", "name")
-        # What is typed is shown too, so the end is written in a way that only its output has.
+        # The terminal also shows what is typed, so the end marker is typed in two parts that only the output joins.
         end = uuid.uuid4().hex
         line = f"{command}; printf '%s%s\\n' {end[:16]} {end[16:]}"
         path = f"{self._below}terminals/websocket/{name}"
@@ -105,7 +105,7 @@ class Server:
         return text
 
     def run_cell(self, kernel: str, code: str, seconds: float) -> str:
-        """Run code in a kernel that is there: see `Kernel.run`."""
+        """Run code in an existing kernel: see `Kernel.run`."""
         path = f"{self._below}api/kernels/{kernel}/channels"
         text: str = self._page.evaluate(CELL, [path, self._session, code, seconds])
         return text
@@ -116,7 +116,7 @@ class Server:
 
 
 class Kernel:
-    """A kernel in a person's server. It is another process of the person's."""
+    """A kernel in a user's server. It is a separate process of that user."""
 
     def __init__(self, server: Server, kernel: str) -> None:
         self._server = server
@@ -126,6 +126,6 @@ class Kernel:
         """Run a cell.
 
         Returns:
-            What it printed, and the error that it ended with.
+            What it printed, and the error that it ended with, if any.
         """
         return self._server.run_cell(self.id, code, seconds).strip()

@@ -1,4 +1,4 @@
-"""A storage that has what a test says, seen as a prober sees one."""
+"""A prober over a pretend storage that contains what a test says."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ ALICE = Account(1001, 1001, (1001, 2000), "/home/alice", "/bin/sh")
 
 
 class Storage(Prober):
-    """Answers for alice what the test has told it, and keeps what it was asked.
+    """Answers for alice as the test has set it up, and records what it was asked.
 
     Args:
-        account: hers; None when there is none.
+        account: her account; None if she has none.
     """
 
     def __init__(self, account: Account | None = ALICE) -> None:
@@ -24,7 +24,7 @@ class Storage(Prober):
         self.shown: set[str] = set()  # what the menu asked for
 
     def has(self, path: str, state: Any = "ok", real: str = "", **more: Any) -> Storage:
-        """Have something there, or have it fail."""
+        """Put something there, or make it fail."""
         self.found[path] = Found(state, (real or path) if state == "ok" else "", **more)
         return self
 

@@ -1,4 +1,4 @@
-"""What stands before a lab that is served by https: it takes TLS off, and passes on what is in it."""
+"""Stands in front of a lab that is served over https: terminates TLS, and passes on the content."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cryptography.x509.oid import NameOID
 
 
 class TlsFront:
-    """Listens on a port with a certificate for a host and everything below it, that nobody but this test knows.
+    """Listens on a port, with a certificate for a host and everything below it that only this test trusts.
 
     Args:
-        host: such as `lab.localhost`.
-        port: of 127.0.0.1.
-        upstream: the port of 127.0.0.1 to pass on to.
+        host: for instance `lab.localhost`.
+        port: the port on 127.0.0.1.
+        upstream: the port on 127.0.0.1 to pass on to.
         directory: where the certificate goes.
     """
 

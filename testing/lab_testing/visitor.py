@@ -1,4 +1,4 @@
-"""What the browser tests are told in: a person at a browser, and the site that is changed around them."""
+"""The vocabulary of the browser tests: a person at a browser, and the site that is changed around them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import yaml
 from playwright.sync_api import Page, expect
 
 from lab_testing.embedded import EmbeddedLab
+from lab_testing.processes import running, server_pid
 
 PASSWORDS = {"alice": "pass1", "bob": "pass2", "carol": "pass3"}
 LAB_SECONDS = 90  # a server may wait for a busy machine
@@ -40,7 +41,7 @@ class Visitor:
         expect(self.page.get_by_role("heading", name="Where do you want to work?")).to_be_visible()
 
     def choose(self, title: str) -> None:
-        # The whole card is the target: a click on its title, as a person does it.
+        # Click the title, as a person would: the whole card is the target.
         self.page.locator("#menu label").get_by_text(title, exact=True).click()
         expect(self.page.get_by_role("radio", name=title, exact=True)).to_be_checked()
 
@@ -58,12 +59,12 @@ class Visitor:
         return sorted(item["name"] for item in self._read(f"/user/{self.userid}/api/contents/")["content"])
 
     def directory(self) -> str | None:
-        """The directory of the running server, from the hub; None when nothing runs."""
+        """The directory of the running server, from the hub; None if no server is running."""
         server = self._read(f"/hub/api/users/{self.userid}")["servers"].get("")
         return server["user_options"]["directory"] if server and server["ready"] else None
 
     def _read(self, path: str) -> Any:
-        """What the person's browser is answered, in another tab: it finds names that other programs here do not."""
+        """What the person's browser gets, in another tab: it resolves names that other programs here cannot."""
         tab = self.page.context.new_page()
         try:
             answer = tab.goto(path)
@@ -74,7 +75,7 @@ class Visitor:
             tab.close()
 
     def stop(self) -> None:
-        """Stop what runs, whatever state it is in."""
+        """Stop the server, whatever state it is in."""
         until = time.monotonic() + LAB_SECONDS
         while time.monotonic() < until:
             self.page.goto("/hub/home")
@@ -88,7 +89,7 @@ class Visitor:
 
 
 class Site(Protocol):
-    """What the people who run a lab change around a person: `EmbeddedSite` and `cluster_site.ClusterSite`."""
+    """What a lab's administrators change around a person: `EmbeddedSite` and `cluster_site.ClusterSite`."""
 
     def grant(self, userid: str, directories: list[Any]) -> None:
         """Set the user's list; the next page shows it."""
@@ -99,7 +100,7 @@ class Site(Protocol):
         ...
 
     def forget_tabs(self) -> None:
-        """Make JupyterLab open as on the first day, without the tabs of before."""
+        """Make JupyterLab open as if for the first time, without earlier tabs."""
         ...
 
     def remove(self, path: str) -> None:
@@ -111,11 +112,11 @@ class Site(Protocol):
         ...
 
     def held(self, userid: str) -> contextlib.AbstractContextManager[None]:
-        """Hold the start that the user makes inside: the warm parent, else the server as soon as it is there."""
+        """Hold any start that the user makes within the block: the warm parent, or the server as soon as it exists."""
         ...
 
     def log(self) -> str:
-        """What a failure's reader wants to see."""
+        """What somebody who reads about a failure wants to see."""
         ...
 
     def restore(self) -> None:
@@ -124,14 +125,14 @@ class Site(Protocol):
 
 
 def forget_tabs() -> None:
-    """Make JupyterLab open as on the first day, without the tabs of before, in the homes of this machine."""
+    """Make JupyterLab open as if for the first time, without earlier tabs, for all homes on this machine."""
     for userid in PASSWORDS:
         for workspaces in Path(pwd.getpwnam(userid).pw_dir).glob(".jupyter/lab/workspaces*"):
             shutil.rmtree(workspaces, ignore_errors=True)
 
 
 class EmbeddedSite:
-    """Changes the embedded lab as the people who run it do."""
+    """Changes the embedded lab as its administrators would."""
 
     def __init__(self, lab: EmbeddedLab) -> None:
         self._lab = lab
@@ -157,7 +158,7 @@ class EmbeddedSite:
         self._made.append(Path(path))
 
     def forget_tabs(self) -> None:
-        """Make JupyterLab open as on the first day, without the tabs of before."""
+        """Make JupyterLab open as if for the first time, without earlier tabs."""
         forget_tabs()
 
     def remove(self, path: str) -> None:
@@ -167,7 +168,7 @@ class EmbeddedSite:
         self._moved.append((aside, Path(path)))
 
     def forbid(self, path: str) -> None:
-        """Take away everybody's permission, and the ownership with it."""
+        """Take away everybody's permissions, and the owner's ownership too."""
         status = Path(path).stat()
         self._modes.append((Path(path), status.st_mode & 0o7777))
         os.chown(path, 0, status.st_gid)
@@ -175,14 +176,14 @@ class EmbeddedSite:
 
     @contextlib.contextmanager
     def held(self, userid: str) -> Iterator[None]:
-        """Hold the start that the user makes inside."""
-        parent = self._find(0, b"learning_lab.warm.parent")
+        """Hold any start that the user makes within the block."""
+        parent = next(iter(running("learning_lab.warm.parent", 0)), None)
         if parent:
-            os.kill(parent, signal.SIGSTOP)
+            parent.suspend()
             try:
                 yield
             finally:
-                os.kill(parent, signal.SIGCONT)
+                parent.resume()
             return
         with ThreadPoolExecutor(1) as watching:
             held = watching.submit(self._hold, pwd.getpwnam(userid).pw_uid)
@@ -199,22 +200,13 @@ class EmbeddedSite:
     def _wait_for_server(self, uid: int) -> int:
         until = time.monotonic() + LAB_SECONDS
         while time.monotonic() < until:
-            if pid := self._find(uid, b"jupyterhub-singleuser"):
+            if pid := server_pid(uid):
                 return pid
             time.sleep(0.05)
         raise AssertionError("no server was started")
 
-    @staticmethod
-    def _find(uid: int, command: bytes) -> int:
-        """The PID of the user's process with these words in its command line; 0 when there is none."""
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if process.stat().st_uid == uid and command in (process / "cmdline").read_bytes():
-                    return int(process.name)
-        return 0
-
     def log(self) -> str:
-        """What a failure's reader wants to see."""
+        """What somebody who reads about a failure wants to see."""
         return self._lab.tail()
 
     def restore(self) -> None:

@@ -1,4 +1,4 @@
-"""The reader of a cluster against a real HTTPS server: it is let in as it should be, and every mishap has its error."""
+"""The cluster reader against a real HTTPS server: it gets in as it should, and every failure has its own error."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def imported() -> None:
-    """The first call imports the official client, inside its deadline: not in these short ones."""
+    """Import the official client first: otherwise the first call does so within its deadline, which is short here."""
     import kubernetes.client.rest
     import kubernetes.config.kube_config  # noqa: F401
 
@@ -90,13 +90,13 @@ def a_pod(server: Server, authority: Authority, tmp_path: Path, monkeypatch: pyt
 
 
 def quick(pod: Path | None = None, file: Path | None = None, **options: Any) -> ClusterReader:
-    """A reader with shorter deadlines than the default ones."""
+    """A reader with shorter deadlines than by default."""
     options = {"connect_timeout": 1.5, "read_timeout": 1.5, "deadline": 2.0} | options
     return ClusterReader(file, **options) if pod is None else ClusterReader(file, service_account=pod, **options)
 
 
 def fails(call: Callable[[], Any], kind: type[AnnotationError], *words: str) -> AnnotationError:
-    """The call ends in this error, in time, with nothing of the libraries beneath and without the token."""
+    """Check that the call fails with this error, in time, without other libraries' exceptions and without the token."""
     before = time.monotonic()
     with pytest.raises(AnnotationError) as caught:
         call()
@@ -119,7 +119,7 @@ def config(tmp_path: Path, server: Server, authority: Authority, user: dict[str,
 
 
 def plugin(tmp_path: Path, script: str, **user: Any) -> dict[str, Any]:
-    """The user of a kubeconfig whose token a program gives."""
+    """A kubeconfig user whose token comes from a program."""
     file = tmp_path / "plugin.py"
     file.write_text(script)
     command = {"command": sys.executable, "args": ["-S", "-E", str(file)], "interactiveMode": "Never"}
@@ -127,7 +127,7 @@ def plugin(tmp_path: Path, script: str, **user: Any) -> dict[str, Any]:
 
 
 def credential(token: str) -> str:
-    """A program that gives a token, and counts how often it was asked."""
+    """A program that returns a token, and counts how often it was called."""
     given = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": token}}
     return f"print({json.dumps(given)!r})\nopen(__file__ + '.calls', 'a').write('x')\n"
 
@@ -154,7 +154,7 @@ def test_the_namespace_of_a_user_is_found_by_user_id(server: Server, pod: Path) 
     fails(lambda: user_namespace(reader, "default"), NamespaceNotFound, "label")
 
 
-def test_a_token_written_anew_is_used_at_once(server: Server, pod: Path) -> None:
+def test_a_rotated_token_is_used_at_once(server: Server, pod: Path) -> None:
     reader = ClusterReader(service_account=pod)
     reader.read("alice")
     server.tokens = {"the next token"}
@@ -186,11 +186,11 @@ def test_a_token_that_stays_wrong_is_tried_again_exactly_once(server: Server, po
     ("spoil", "word"),
     [
         pytest.param(lambda pod: (pod / "token").unlink(), "token", id="there is no token"),
-        pytest.param(lambda pod: (pod / "token").write_bytes(b"\xff\xfe"), "token", id="the token is no text"),
+        pytest.param(lambda pod: (pod / "token").write_bytes(b"\xff\xfe"), "token", id="the token is not text"),
         pytest.param(lambda pod: (pod / "token").write_text(f"{TOKEN}\r\nX: y"), "token", id="the token has two lines"),
         pytest.param(lambda pod: (pod / "token").write_text(f"{TOKEN}€"), "token", id="the token is not ASCII"),
         pytest.param(lambda pod: (pod / "ca.crt").unlink(), "CA", id="there is no CA"),
-        pytest.param(lambda pod: (pod / "ca.crt").write_text("no certificate"), "CA", id="the CA is no certificate"),
+        pytest.param(lambda pod: (pod / "ca.crt").write_text("no certificate"), "CA", id="the CA is not a certificate"),
     ],
 )
 def test_a_service_account_that_cannot_be_used_is_a_wrong_configuration(
@@ -201,7 +201,7 @@ def test_a_service_account_that_cannot_be_used_is_a_wrong_configuration(
     assert server.requests == []
 
 
-def test_a_token_that_comes_later_is_taken_later(server: Server, pod: Path) -> None:
+def test_a_token_that_appears_later_is_used(server: Server, pod: Path) -> None:
     (pod / "token").unlink()
     reader = quick(pod)
     fails(lambda: reader.read("alice"), NotConfigured)
@@ -219,7 +219,7 @@ def test_the_users_function_reads_the_kubeconfig_of_the_environment(
     monkeypatch.setenv("KUBECONFIG", str(config(tmp_path, server, authority, {"token": TOKEN})))
     assert get_namespace_annotations("alice")["learning-lab.dev/userid"] == "alice"
     with pytest.raises(NamespaceNotFound):
-        get_namespace_annotations("alice", prefix="another.lab")  # not marked by that prefix: not theirs
+        get_namespace_annotations("alice", prefix="another.lab")  # not marked with that prefix, so not theirs
 
 
 def test_the_kubeconfig_at_home_is_the_default(server: Server, authority: Authority, tmp_path: Path) -> None:
@@ -318,10 +318,10 @@ def test_a_context_is_chosen_by_its_name_or_by_the_file(server: Server, authorit
     fails(lambda: quick(file=both, context="three").read("alice"), NotConfigured, "three")
 
 
-def test_several_files_in_the_environment_are_one_and_those_that_are_not_there_are_passed_over(
+def test_several_files_in_the_environment_are_merged_and_missing_ones_are_skipped(
     server: Server, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = {"certificate-authority": "ca/ca.crt"}  # relative to its own file
+    cluster = {"certificate-authority": "ca/ca.crt"}  # relative to the kubeconfig's own location
     (tmp_path / "a" / "ca").mkdir(parents=True)
     (tmp_path / "a" / "ca" / "ca.crt").write_bytes(authority.file.read_bytes())
     kubeconfig(tmp_path / "a" / "one", server.url, {"token": TOKEN}, cluster=cluster, context="one", current=False)
@@ -336,7 +336,7 @@ def test_several_files_in_the_environment_are_one_and_those_that_are_not_there_a
         pytest.param(None, "no kubeconfig", id="it is not there"),
         pytest.param("", "empty", id="it is empty"),
         pytest.param("a: [", "YAML", id="it is not YAML"),
-        pytest.param("- a", "shape", id="it is a list"),
+        pytest.param("- a", "structure", id="it is a list"),
         pytest.param("current-context: a", "contexts", id="it has no contexts"),
         pytest.param("#" * (2**20 + 1), "larger", id="it is too large"),
     ],
@@ -358,13 +358,13 @@ def test_a_kubeconfig_that_cannot_be_used_is_a_wrong_configuration(
         pytest.param("ftp://127.0.0.1", "https:", id="another scheme"),
         pytest.param(f"https://user:{TOKEN}@127.0.0.1:6443", "password", id="a password in it"),
         pytest.param("https://[::1", "address", id="half an address"),
-        pytest.param("https://127.0.0.1:port", "address", id="a port that is no number"),
+        pytest.param("https://127.0.0.1:port", "address", id="a port that is not a number"),
         pytest.param("https://", "address", id="nothing after the scheme"),
         pytest.param("127.0.0.1:6443", "address", id="no scheme"),
         pytest.param("", "address", id="nothing"),
     ],
 )
-def test_a_server_that_no_token_may_go_to_is_refused(tmp_path: Path, address: str, word: str) -> None:
+def test_a_server_to_which_no_token_may_be_sent_is_refused(tmp_path: Path, address: str, word: str) -> None:
     file = kubeconfig(tmp_path / "config", address, {"token": TOKEN})
     fails(lambda: quick(file=file).read("alice"), NotConfigured, word)
 
@@ -377,7 +377,7 @@ def test_a_server_that_no_token_may_go_to_is_refused(tmp_path: Path, address: st
         pytest.param({"name": "test", "user": {"token": [TOKEN]}}, id="the token is a list"),
     ],
 )
-def test_a_user_of_the_wrong_shape_is_told_without_the_token(
+def test_a_malformed_user_is_reported_without_the_token(
     server: Server, authority: Authority, tmp_path: Path, user: dict[str, Any]
 ) -> None:
     file = config(tmp_path, server, authority, {})
@@ -391,14 +391,14 @@ def test_a_token_of_two_lines_in_a_kubeconfig_is_refused(server: Server, authori
     fails(lambda: quick(file=file).read("alice"), NotConfigured, "token")
 
 
-def test_a_client_certificate_that_is_not_there_is_a_wrong_configuration(
+def test_a_missing_client_certificate_is_a_wrong_configuration(
     server: Server, authority: Authority, tmp_path: Path
 ) -> None:
     file = config(tmp_path, server, authority, {"client-certificate": "none.crt", "client-key": "none.key"})
     fails(lambda: quick(file=file).read("alice"), NotConfigured)
 
 
-def test_certificates_of_the_kubeconfig_are_written_out_again_when_their_files_were_cleaned_away(
+def test_embedded_certificates_are_written_again_when_their_files_were_cleaned_up(
     server: Server, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import base64
@@ -418,7 +418,7 @@ def test_certificates_of_the_kubeconfig_are_written_out_again_when_their_files_w
 
 
 @pytest.mark.parametrize("skip", ["false", "no", "", 0, 1, None, []])
-def test_a_check_of_certificates_is_turned_off_by_true_only_and_not_by_what_python_takes_for_it(
+def test_certificate_checks_are_turned_off_only_by_true_and_not_by_what_python_takes_for_it(
     server: Server, authority: Authority, tmp_path: Path, skip: Any
 ) -> None:
     unknown = Authority(tmp_path, "another CA").data
@@ -441,7 +441,7 @@ def test_a_check_of_certificates_is_turned_off_by_true_only_and_not_by_what_pyth
         pytest.param("preferences: " + "[" * 2000 + "]" * 2000 + "\n", "deeper", id="2,000 levels"),
     ],
 )
-def test_a_kubeconfig_that_would_grow_is_refused_at_once(
+def test_a_kubeconfig_that_would_expand_is_refused_at_once(
     server: Server, authority: Authority, tmp_path: Path, addition: str, word: str
 ) -> None:
     file = config(tmp_path, server, authority, {"token": TOKEN})
@@ -449,7 +449,7 @@ def test_a_kubeconfig_that_would_grow_is_refused_at_once(
     fails(lambda: quick(file=file).read("alice"), NotConfigured, word, str(file))
 
 
-def test_plain_http_to_this_machine_is_taken_as_kubectl_proxy_has_it(tmp_path: Path) -> None:
+def test_plain_http_to_this_machine_is_accepted_as_for_kubectl_proxy(tmp_path: Path) -> None:
     with running() as server:
         file = kubeconfig(tmp_path / "config", server.url, {"token": TOKEN})
         assert quick(file=file).read("alice").name == "alice"
@@ -458,7 +458,7 @@ def test_plain_http_to_this_machine_is_taken_as_kubectl_proxy_has_it(tmp_path: P
 # Proxies
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+def test_the_environments_proxy_is_not_used_for_this_machine(
     server: Server, pod: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
@@ -466,7 +466,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "127.255.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost.", "LOCALHOST"])
-def test_this_machine_has_more_than_one_name_and_none_goes_to_a_proxy_of_the_environment(
+def test_no_name_of_this_machine_goes_through_the_environments_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     with listening() as proxy:
@@ -479,7 +479,7 @@ def test_this_machine_has_more_than_one_name_and_none_goes_to_a_proxy_of_the_env
             proxy.accept()
 
 
-def test_a_proxy_of_the_kubeconfig_is_asked_for_this_machine_too(
+def test_the_kubeconfigs_proxy_is_used_for_this_machine_too(
     server: Server, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", server.url)
@@ -489,7 +489,7 @@ def test_a_proxy_of_the_kubeconfig_is_asked_for_this_machine_too(
     assert server.connections == 0
 
 
-def test_a_proxy_of_the_environment_is_asked_for_other_machines(
+def test_the_environments_proxy_is_used_for_other_machines(
     server: Server, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with listening() as proxy, ThreadPoolExecutor(1) as threads:
@@ -500,7 +500,7 @@ def test_a_proxy_of_the_environment_is_asked_for_other_machines(
         assert asked.result(GENEROUS).startswith(b"CONNECT cluster.invalid:6443 ")
 
 
-# What the server says
+# The server's answers
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_a_proxy_of_the_environment_is_asked_for_other_machines(
         pytest.param(403, "Forbidden", {}, AccessDenied, None, id="403"),
         pytest.param(404, "NotFound", {}, NamespaceNotFound, None, id="404"),
         pytest.param(
-            429, "TooManyRequests", {"Retry-After": "7"}, ClusterUnavailable, 7.0, id="429 and when to return"
+            429, "TooManyRequests", {"Retry-After": "7"}, ClusterUnavailable, 7.0, id="429 with a Retry-After"
         ),
         pytest.param(429, "TooManyRequests", {}, ClusterUnavailable, None, id="429"),
         pytest.param(503, "Unavailable", {"Retry-After": "1e9"}, ClusterUnavailable, 3600.0, id="503 for 30 years"),
@@ -519,7 +519,7 @@ def test_a_proxy_of_the_environment_is_asked_for_other_machines(
         pytest.param(302, "Found", {"Location": "/api/v1/namespaces/bob"}, ClusterUnavailable, None, id="a redirect"),
     ],
 )
-def test_an_answer_that_is_an_error_is_one_of_ours_and_is_not_asked_for_again(
+def test_an_error_answer_becomes_one_of_our_errors_and_is_not_retried(
     server: Server,
     pod: Path,
     code: int,
@@ -538,7 +538,7 @@ def test_an_answer_that_is_an_error_is_one_of_ours_and_is_not_asked_for_again(
     assert len(server.requests) == 1
 
 
-def test_a_namespace_that_is_not_there_and_one_that_may_not_be_read_are_told_apart(server: Server, pod: Path) -> None:
+def test_a_missing_namespace_and_a_forbidden_one_have_different_errors(server: Server, pod: Path) -> None:
     server.forbidden = {"secret"}
     reader = quick(pod)
     fails(lambda: reader.read("bob"), NamespaceNotFound, "'bob'")
@@ -549,7 +549,7 @@ def test_a_namespace_that_is_not_there_and_one_that_may_not_be_read_are_told_apa
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/b", "../secrets", "Alice", "a" * 64, "-a", "a?b", "a\n", "ä", "alice/finalize"]
 )
-def test_a_name_that_no_namespace_has_is_not_asked_for(server: Server, pod: Path, name: str) -> None:
+def test_a_name_that_no_namespace_can_have_is_not_requested(server: Server, pod: Path, name: str) -> None:
     fails(lambda: quick(pod).read(name), NamespaceNotFound)
     assert server.requests == []
 
@@ -562,17 +562,17 @@ def test_a_name_that_no_namespace_has_is_not_asked_for(server: Server, pod: Path
         pytest.param(200, b"<html>log in first</html>", id="a page"),
         pytest.param(200, b"[" * 500_000, id="JSON of half a million levels"),
         pytest.param(200, b'{"a":' * 100_000 + b"1" + b"}" * 100_000, id="objects of a hundred thousand levels"),
-        pytest.param(200, b"\xff\xfe\xfd", id="no text"),
+        pytest.param(200, b"\xff\xfe\xfd", id="bytes that are not text"),
         pytest.param(200, b"[]", id="a list"),
         pytest.param(200, b'{"kind": "Namespace"}', id="a namespace without metadata"),
         pytest.param(200, b'{"metadata": {"name": 5}}', id="a name that is a number"),
         pytest.param(200, json.dumps(namespace("bob")).encode(), id="somebody else's namespace"),
-        pytest.param(200, b" " * (2 * 2**20 + 1), id="more than the bound"),
+        pytest.param(200, b" " * (2 * 2**20 + 1), id="an answer above the limit"),
         pytest.param(404, b"<html>no such page</html>", id="a 404 that is not an API server's"),
         pytest.param(404, b"{}", id="a 404 without a Status object"),
     ],
 )
-def test_an_answer_that_is_no_namespace_is_a_cluster_that_does_not_answer(
+def test_an_answer_that_is_not_a_namespace_counts_as_an_unavailable_cluster(
     server: Server, pod: Path, code: int, body: bytes
 ) -> None:
     def answer(handler: Handler, _request: Request) -> bool:
@@ -583,13 +583,13 @@ def test_an_answer_that_is_no_namespace_is_a_cluster_that_does_not_answer(
     fails(lambda: quick(pod).read("alice"), ClusterUnavailable)
 
 
-def test_labels_and_annotations_that_are_missing_or_no_texts_are_passed_over(server: Server, pod: Path) -> None:
+def test_labels_and_annotations_that_are_missing_or_not_strings_are_skipped(server: Server, pod: Path) -> None:
     server.namespaces["a"] = {"metadata": {"name": "a", "labels": None, "annotations": {"x": 1, "y": "z"}}}
     found = quick(pod).read("a")
     assert (found.labels, found.annotations) == ({}, {"y": "z"})
 
 
-def test_an_answer_without_an_end_is_read_to_the_bound_and_no_further(server: Server, pod: Path) -> None:
+def test_an_endless_answer_is_read_only_up_to_the_limit(server: Server, pod: Path) -> None:
     sent: list[int] = []
 
     def answer(handler: Handler, _request: Request) -> bool:
@@ -665,7 +665,7 @@ def test_a_connection_that_drops_while_it_is_used_is_tried_again_once(server: Se
     assert len(server.requests) == 3
 
 
-def test_connections_that_drop_each_time_are_given_up_after_two(server: Server, pod: Path) -> None:
+def test_a_call_whose_connection_drops_twice_fails(server: Server, pod: Path) -> None:
     def drop(_handler: Handler, _request: Request) -> bool:
         server.drop_connections()
         return True
@@ -675,7 +675,7 @@ def test_connections_that_drop_each_time_are_given_up_after_two(server: Server, 
     assert len(server.requests) == 2
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again_once(server: Server, pod: Path) -> None:
+def test_an_answer_that_breaks_off_is_retried_once(server: Server, pod: Path) -> None:
     def break_off(handler: Handler, _request: Request) -> bool:
         server.misbehave = None
         handler.send_response(200)
@@ -699,7 +699,7 @@ def test_a_closed_reader_opens_new_connections(server: Server, pod: Path) -> Non
     assert server.connections == 2
 
 
-# What takes too long
+# Things that take too long
 
 
 def head(handler: Handler, then: Callable[[], Any] = lambda: None) -> None:
@@ -748,7 +748,7 @@ def listening(backlog: int = 8) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[int]:
-    """A port where nothing comes back: a listener that takes nobody, with its queue full."""
+    """A port that never answers: a listener with a full queue that accepts nobody."""
     with listening(0) as sock, contextlib.ExitStack() as clients:
         for _ in range(4):
             client = clients.enter_context(socket.socket())
@@ -786,8 +786,8 @@ def test_a_name_server_that_does_not_answer_ends_at_the_deadline(
     fails(lambda: quick(file=file, **HASTY).read("alice"), ClusterUnavailable)
 
 
-def test_a_server_that_takes_the_connection_and_says_nothing_ends_at_the_deadline(tmp_path: Path) -> None:
-    with listening() as sock:  # the system takes it, nobody speaks TLS
+def test_a_silent_server_ends_at_the_deadline(tmp_path: Path) -> None:
+    with listening() as sock:  # the system accepts the connection, but nobody speaks TLS
         file = kubeconfig(tmp_path / "config", f"https://127.0.0.1:{sock.getsockname()[1]}", {"token": TOKEN})
         fails(lambda: quick(file=file, **HASTY).read("alice"), ClusterUnavailable)
 
@@ -795,16 +795,14 @@ def test_a_server_that_takes_the_connection_and_says_nothing_ends_at_the_deadlin
 # What cannot be connected to, and what cannot be trusted
 
 
-def test_a_port_where_nobody_listens_is_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
+def test_a_port_where_nobody_listens_counts_as_an_unavailable_cluster(tmp_path: Path) -> None:
     with listening() as sock:
         port = sock.getsockname()[1]
     file = kubeconfig(tmp_path / "config", f"https://127.0.0.1:{port}", {"token": TOKEN})
     fails(lambda: quick(file=file).read("alice"), ClusterUnavailable, str(port), "refused")
 
 
-def test_a_name_that_is_not_known_is_a_cluster_that_does_not_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_name_counts_as_an_unavailable_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_arguments: Any, **_options: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -836,7 +834,7 @@ def test_a_certificate_of_an_unknown_ca_is_refused_before_the_token_is_sent(
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_a_certificate_that_nobody_is_to_check_is_taken_and_told(
+def test_an_unchecked_certificate_is_accepted_with_a_warning(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = kubeconfig(tmp_path / "config", server.url, {"token": TOKEN}, cluster={"insecure-skip-tls-verify": True})
@@ -845,7 +843,7 @@ def test_a_certificate_that_nobody_is_to_check_is_taken_and_told(
     assert TOKEN not in caplog.text
 
 
-def test_a_server_that_speaks_no_tls_is_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
+def test_a_server_without_tls_counts_as_an_unavailable_cluster(tmp_path: Path) -> None:
     with running() as server:
         file = kubeconfig(tmp_path / "config", f"https://127.0.0.1:{server.port}", {"token": TOKEN})
         fails(lambda: quick(file=file).read("alice"), ClusterUnavailable)
@@ -862,7 +860,7 @@ def test_all_namespaces_are_listed_page_by_page(server: Server, pod: Path) -> No
     assert [request.query.get("continue") for request in server.requests] == [None, "100", "200"]
 
 
-def test_a_label_selector_is_the_clusters_work(server: Server, pod: Path) -> None:
+def test_the_cluster_evaluates_a_label_selector(server: Server, pod: Path) -> None:
     server.namespaces["bob"] = namespace("bob", {"dir.learning-lab.dev/shared": "genomics"})
     found = list(quick(pod).list("dir.learning-lab.dev/shared=genomics"))
     assert [one.name for one in found] == ["bob"]
@@ -880,9 +878,7 @@ def test_a_page_may_be_larger_than_one_namespace(server: Server, pod: Path) -> N
     ("code", "kind"),
     [pytest.param(403, AccessDenied, id="403"), pytest.param(404, ClusterUnavailable, id="404")],
 )
-def test_a_list_that_is_refused_has_its_error(
-    server: Server, pod: Path, code: int, kind: type[AnnotationError]
-) -> None:
+def test_a_refused_list_has_its_own_error(server: Server, pod: Path, code: int, kind: type[AnnotationError]) -> None:
     def answer(handler: Handler, _request: Request) -> bool:
         handler.answer(code, status(code, "", ""))
         return True

@@ -1,4 +1,4 @@
-"""The command ``k8s-annotations``, as an administrator uses it, and as their scripts do."""
+"""The command ``k8s-annotations``, as administrators and their scripts use it."""
 
 from __future__ import annotations
 
@@ -115,26 +115,26 @@ items:
 """
 
 FOUND_IN_BAD = """\
-FILE:9: alice: dir.learning-lab.dev/shared: A label names one owner and one directory.
+FILE:9: alice: dir.learning-lab.dev/shared: A label must name one owner and one directory.
 FILE:16: alice: /etc/passwd: It does not lie below /s.
 FILE:18: alice: /s/alice/x: It is not valid YAML: mapping values are not allowed in this context.
-FILE:20: alice: Another directory is the default already; the first one is.
+FILE:20: alice: Another directory is already the default; the first one counts.
 FILE:20: alice: The name a\\x1b[31m/b looks like a path; a name has no slash.
-FILE:23: alice: The user is in line 6 already.
+FILE:23: alice: This user is already in line 6.
 FILE:27: alice: It is not a list.
 FILE:28: alice: The namespace of this user id is alice, not bob.
-FILE:33: carol: The labels are not all texts. Put quotes around numbers, true, false.
-FILE:36: carol: The key learning-lab.dev/userid is there twice; only the last one counts.
+FILE:33: carol: The labels are not all strings. Put quotes around numbers, true and false.
+FILE:36: carol: The key learning-lab.dev/userid appears twice; only the last one counts.
 FILE:36: carol: The namespace is not the user's: it lacks the label learning-lab.dev/user=true. If it is theirs, \
 add it with kubectl label.
-FILE:41: a/b: The user id 'a/b' cannot be used: it is '.' or '..', or has a slash or a control character.
+FILE:41: a/b: The user id 'a/b' cannot be used: it is '.' or '..', or contains a slash or a control character.
 FILE:44: namespace/dave: It has no annotation learning-lab.dev/userid. Set it to the user id.
-FILE:47: namespace/dave: dir.learning-lab.dev/shared: A label names one owner and one directory.
+FILE:47: namespace/dave: dir.learning-lab.dev/shared: A label must name one owner and one directory.
 """
 
 
 class Ran:
-    """How a run of the command ended."""
+    """The result of running the command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
@@ -161,7 +161,7 @@ def company(tmp_path: Path) -> Path:
 
 
 def command(*arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
-    """The command as a process of its own."""
+    """Run the command as a separate process."""
     script = Path(sys.executable).with_name("k8s-annotations")
     return subprocess.Popen([script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
@@ -191,7 +191,7 @@ climate    /s/shared/climate   rw      label
 
 
 @pytest.mark.parametrize(("form", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
-def test_get_gives_programs_the_very_annotations(
+def test_get_gives_programs_the_exact_annotations(
     run: Run, company: Path, form: str, load: Callable[[str], Any]
 ) -> None:
     ran = run("get", "alice", "-o", form, "--file", company)
@@ -199,19 +199,19 @@ def test_get_gives_programs_the_very_annotations(
     assert load(ran.out) == annotations
 
 
-def test_get_finds_a_user_id_that_is_no_namespace_name(run: Run, company: Path) -> None:
+def test_get_finds_a_user_id_that_is_not_a_namespace_name(run: Run, company: Path) -> None:
     assert "/s/J.Doe/notebooks" in run("--file", company, "get", "J.Doe").out
 
 
 @pytest.mark.parametrize(
     ("userid", "message"),
     [
-        pytest.param("carol", "There is no namespace 'carol'", id="a user who is not there"),
-        pytest.param("kube-system", "it lacks the label learning-lab.dev/user=true", id="a namespace of the system"),
+        pytest.param("carol", "There is no namespace 'carol'", id="a user who does not exist"),
+        pytest.param("kube-system", "it lacks the label learning-lab.dev/user=true", id="a system namespace"),
         pytest.param("a/b", "cannot be used", id="a user id with a slash"),
-        pytest.param("", "A user id has 1 to 255 bytes", id="no user id"),
+        pytest.param("", "A user id must have 1 to 255 bytes", id="no user id"),
         pytest.param("a\x1b[2J\nb", "\\x1b[2J\\nb", id="an escape sequence"),
-        pytest.param("\udcff", "lone surrogate", id="a byte that is no text"),
+        pytest.param("\udcff", "lone surrogate", id="a byte that is not text"),
     ],
 )
 def test_get_says_in_one_line_why_there_is_nothing(run: Run, company: Path, userid: str, message: str) -> None:
@@ -222,7 +222,7 @@ def test_get_says_in_one_line_why_there_is_nothing(run: Run, company: Path, user
 
 
 @pytest.mark.parametrize("form", ["table", "json", "yaml"])
-def test_no_form_prints_a_character_that_steers_a_terminal(run: Run, tmp_path: Path, form: str) -> None:
+def test_no_output_format_prints_a_character_that_controls_a_terminal(run: Run, tmp_path: Path, form: str) -> None:
     hostile = "a\x1b[2J\x07\x9b\u202e\u200b\ud800\U000e0041\x7f\r\u2028b"
     annotations = {
         "learning-lab.dev/userid": "alice",
@@ -232,7 +232,7 @@ def test_no_form_prints_a_character_that_steers_a_terminal(run: Run, tmp_path: P
     labels = {"learning-lab.dev/user": "true"}
     namespace = {"kind": "Namespace", "metadata": {"name": "alice", "labels": labels, "annotations": annotations}}
     file = tmp_path / "n.json"
-    # JSON as an API server writes it, but for the surrogate, which YAML cannot carry.
+    # JSON as an API server writes it, except for the surrogate, which YAML cannot contain.
     file.write_text(json.dumps(namespace, ensure_ascii=False).replace("\ud800", "").replace("\U000e0041", ""))
     file.write_text(yaml.safe_dump(json.loads(file.read_text()), allow_unicode=False))
     out = run("--file", file, "get", "alice", "-o", form).out
@@ -283,7 +283,7 @@ def test_who_names_everybody_who_can_open_it(run: Run, company: Path, wanted: st
     assert ("Nobody can open" in ran.err) == (not people)
 
 
-def test_who_of_a_name_that_means_two_directories_names_the_people_of_both(run: Run, company: Path) -> None:
+def test_who_lists_the_users_of_both_directories_for_an_ambiguous_name(run: Run, company: Path) -> None:
     rows = json.loads(run("who", "notebooks", "--file", company, "-o", "json").out)
     assert [(row["user"], row["path"]) for row in rows] == [
         ("J.Doe", "/s/J.Doe/notebooks"),
@@ -295,7 +295,7 @@ def test_who_of_a_name_that_means_two_directories_names_the_people_of_both(run: 
 @pytest.mark.parametrize(
     "wanted", ["/s/../etc", "/etc", "/s", "a/../b", "a\x00b", "\x1b[2J", "\udcff", "/s/" + "x" * 300]
 )
-def test_who_refuses_what_can_be_no_directory_in_one_line(run: Run, company: Path, wanted: str) -> None:
+def test_who_refuses_an_impossible_directory_in_one_line(run: Run, company: Path, wanted: str) -> None:
     ran = run("who", wanted, "--file", company)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.count("\n") == 1
@@ -311,7 +311,7 @@ def test_check_finds_nothing_in_a_good_file(run: Run, company: Path) -> None:
     assert run("check", "--file", company).code == 0
 
 
-def test_check_tells_line_user_and_reason_of_everything_that_is_bad(run: Run, tmp_path: Path) -> None:
+def test_check_reports_line_user_and_reason_of_every_mistake(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(BAD)
     ran = run("check", file)
@@ -319,7 +319,7 @@ def test_check_tells_line_user_and_reason_of_everything_that_is_bad(run: Run, tm
     assert (ran.code, ran.err) == (1, "")
 
 
-def test_check_knows_the_lines_of_a_literal_block_and_else_where_the_text_begins(run: Run, tmp_path: Path) -> None:
+def test_check_knows_lines_within_a_literal_block_and_otherwise_where_the_text_begins(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "n.yaml"
     head = "kind: Namespace\nmetadata:\n  name: alice\n  labels: {learning-lab.dev/user: 'true'}\n  annotations:\n"
     head += "    learning-lab.dev/userid: alice\n    learning-lab.dev/notebook-dirs: "
@@ -339,21 +339,21 @@ def test_check_knows_the_lines_of_a_literal_block_and_else_where_the_text_begins
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param(b"a: [", "It is not valid YAML", id="no YAML"),
-        pytest.param(b"\xff\xfe\xfa", "It is not valid", id="no text"),
+        pytest.param(b"a: [", "It is not valid YAML", id="not YAML"),
+        pytest.param(b"\xff\xfe\xfa", "It is not valid", id="not text"),
         pytest.param(b"a: \x00", "It is not valid YAML", id="a NUL"),
         pytest.param(b"[" * 100_000, "nested deeper than 50 levels", id="brackets that would break the C stack"),
         pytest.param(b"a: &a [x]\nb: *a\n", "It has a YAML alias", id="an alias"),
         pytest.param(b"kind: Namespace\nmetadata: {}\n", "no metadata.name", id="a namespace without a name"),
-        pytest.param(b"kind: Namespace\nmetadata: x\n", "no metadata.name", id="metadata that are a text"),
+        pytest.param(b"kind: Namespace\nmetadata: x\n", "no metadata.name", id="metadata that is a string"),
         pytest.param(b"kind: Namespace\nmetadata: {name: 12}\n", "no metadata.name", id="a name that is a number"),
         pytest.param(b"kind: Namespace\nmetadata: {name: a, labels: [x]}\n", "labels are not a mapping", id="a list"),
-        pytest.param(b"kind: Namespace\nmetadata: {name: a, annotations: {1: 2}}", "not all texts", id="numbers"),
-        pytest.param(b"kind: Namespace\nmetadata: {name: a}\nmetadata: {name: b}\n", "there twice", id="a key twice"),
-        pytest.param(b"kind: Namespace\nmetadata: {name: a}\n---\n" * 2, "in line 2 already", id="a namespace twice"),
+        pytest.param(b"kind: Namespace\nmetadata: {name: a, annotations: {1: 2}}", "not all strings", id="numbers"),
+        pytest.param(b"kind: Namespace\nmetadata: {name: a}\nmetadata: {name: b}\n", "appears twice", id="a key twice"),
+        pytest.param(b"kind: Namespace\nmetadata: {name: a}\n---\n" * 2, "already in line 2", id="a namespace twice"),
     ],
 )
-def test_check_tells_what_is_wrong_with_the_file_itself(run: Run, tmp_path: Path, text: bytes, message: str) -> None:
+def test_check_reports_what_is_wrong_with_the_file_itself(run: Run, tmp_path: Path, text: bytes, message: str) -> None:
     file = tmp_path / "n.yaml"
     file.write_bytes(text)
     ran = run("check", file)
@@ -393,7 +393,7 @@ class _Api(BaseHTTPRequestHandler):
     slow = False
     asked: threading.Event
 
-    def do_GET(self) -> None:  # the name is the base class's
+    def do_GET(self) -> None:  # the base class sets the name
         self.asked.set()
         if self.slow:
             time.sleep(20)
@@ -421,7 +421,7 @@ class _Api(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[tuple[type[_Api], Path]]:
-    """A server that answers as an API server does, and a kubeconfig for it."""
+    """A server that answers like an API server, and a kubeconfig for it."""
 
     class Api(_Api):
         asked = threading.Event()
@@ -448,7 +448,7 @@ def test_a_cluster_is_listed_searched_and_checked_like_a_file(run: Run, api: tup
     assert run("check", "--kubeconfig", kubeconfig).code == 0
 
 
-def test_check_of_a_cluster_tells_the_namespace_and_the_line_of_the_annotation(
+def test_check_of_a_cluster_reports_the_namespace_and_the_line_of_the_annotation(
     run: Run, api: tuple[type[_Api], Path]
 ) -> None:
     server, kubeconfig = api
@@ -457,13 +457,14 @@ def test_check_of_a_cluster_tells_the_namespace_and_the_line_of_the_annotation(
     assert ran.code == 1
     lines = ran.out.splitlines()
     assert "namespace/alice:3: alice: /etc/passwd: It does not lie below /s." in lines
-    assert "namespace/alice: alice: dir.learning-lab.dev/shared: A label names one owner and one directory." in lines
+    label = "dir.learning-lab.dev/shared: A label must name one owner and one directory."
+    assert f"namespace/alice: alice: {label}" in lines
     assert "namespace/bob: alice: The namespace of this user id is alice, not bob." in lines
-    assert "namespace/bob: alice: The user has the namespace alice already." in lines
+    assert "namespace/bob: alice: This user already has the namespace alice." in lines
     assert not [line for line in lines if "kube-system" in line]
 
 
-def test_a_cluster_that_does_not_answer_is_one_line(run: Run, tmp_path: Path, api: tuple[type[_Api], Path]) -> None:
+def test_an_unavailable_cluster_is_one_line(run: Run, tmp_path: Path, api: tuple[type[_Api], Path]) -> None:
     kubeconfig = tmp_path / "closed"
     kubeconfig.write_text(re.sub(r"127.0.0.1:\d+", "127.0.0.1:9", api[1].read_text()))
     ran = run("list", "--kubeconfig", kubeconfig)
@@ -487,19 +488,19 @@ def test_ctrl_c_ends_it_in_one_line(api: tuple[type[_Api], Path]) -> None:
     "arguments",
     [
         pytest.param([], id="nothing"),
-        pytest.param(["frobnicate"], id="a verb that is not there"),
+        pytest.param(["frobnicate"], id="a verb that does not exist"),
         pytest.param(["get"], id="get without a user"),
         pytest.param(["get", "alice", "bob"], id="get with two users"),
-        pytest.param(["get", "alice", "-o", "xml"], id="a form that is not there"),
-        pytest.param(["list", "--frob\x1b[2J\n"], id="an option that is not there, with an escape sequence"),
+        pytest.param(["get", "alice", "-o", "xml"], id="an output format that does not exist"),
+        pytest.param(["list", "--frob\x1b[2J\n"], id="an option that does not exist, with an escape sequence"),
         pytest.param(["list", "--file", "x", "--kubeconfig", "y"], id="a file and a cluster"),
         pytest.param(["list", "--file", "x", "--context", "y"], id="a file and a context"),
         pytest.param(["check", "x", "--file", "y"], id="two files to check"),
         pytest.param(["check", "x", "--context", "y"], id="a file to check and a context"),
         pytest.param(["list", "--roots", "s"], id="a root that is relative"),
         pytest.param(["list", "--roots", "/"], id="the system's root as a root"),
-        pytest.param(["list", "--roots", "/s:/x/../y"], id="a root that goes up"),
-        pytest.param(["list", "--roots", "/s/"], id="a root with a slash at its end"),
+        pytest.param(["list", "--roots", "/s:/x/../y"], id="a root with two dots"),
+        pytest.param(["list", "--roots", "/s/"], id="a root with a trailing slash"),
         pytest.param(["list", "--roots", ""], id="no root"),
         pytest.param(["list", "--prefix", ""], id="no prefix"),
         pytest.param(["list", "--prefix", "a/b"], id="a prefix with a slash"),
@@ -527,7 +528,7 @@ def test_check_of_a_file_that_cannot_be_read_is_one_line_and_exit_code_3(run: Ru
         assert (ran.code, ran.out, ran.err.count("\n")) == (3, "", 1), file
 
 
-def test_options_stand_before_or_after_the_verb_and_change_what_is_read(run: Run, tmp_path: Path) -> None:
+def test_options_may_come_before_or_after_the_verb(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "n.yaml"
     file.write_text(NAMESPACES.replace("learning-lab.dev", "lab.example").replace("/s/", "/data/"))
     options = ["--file", str(file), "--prefix", "lab.example", "--roots", "/other:/data"]
@@ -548,7 +549,7 @@ def test_help_names_the_verbs_and_examples(run: Run) -> None:
     assert run("--version").out.startswith("k8s-annotations ")
 
 
-def test_a_pipe_that_is_closed_ends_it_quietly(tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_it_quietly(tmp_path: Path) -> None:
     file = tmp_path / "many.yaml"
     item = "kind: Namespace\nmetadata: {name: x%d, labels: {learning-lab.dev/user: t}}\n---\n"
     file.write_text("".join(item % number for number in range(3000)))
@@ -562,7 +563,7 @@ def test_a_pipe_that_is_closed_ends_it_quietly(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_a_disk_that_is_full_is_one_line(company: Path) -> None:
+def test_a_full_disk_is_one_line(company: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         script = Path(sys.executable).with_name("k8s-annotations")
         done = subprocess.run([script, "list", "--file", company], stdout=full, stderr=subprocess.PIPE, check=False)

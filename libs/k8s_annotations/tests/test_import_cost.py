@@ -1,4 +1,4 @@
-"""What is imported when: nothing of Kubernetes' client with the package, and not its API classes and models at all."""
+"""What is imported when: importing the package loads no Kubernetes client, whose API classes are never loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GENERATED = ("kubernetes.client.api.", "kubernetes.client.models.")
 
 
 def imported(code: str, **environment: str) -> set[str]:
-    """The modules that a new process has when it has run the code."""
+    """The modules that a new process has loaded after it has run the code."""
     code += "\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     kept = {key: value for key, value in os.environ.items() if not key.startswith("KUBE")}
     done = subprocess.run(

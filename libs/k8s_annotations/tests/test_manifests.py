@@ -1,4 +1,4 @@
-"""The reader of a file: what kubectl would take is served, what is wrong is told, and nothing old is ever served."""
+"""The file reader: it serves what kubectl would accept, reports what is wrong, and never serves anything outdated."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def names(text: str) -> list[str]:
 
 
 def settle(file: Path) -> None:
-    """Make the file a minute old, as far as one can: the time of its inode stays."""
+    """Make the file a minute old, as far as possible: its inode's change time stays."""
     past = time.time() - 60
     os.utime(file, (past, past))
     time.sleep(0.15)
@@ -49,7 +49,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "namespaces.yaml"
 
 
-# What is taken
+# What is accepted
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def file(tmp_path: Path) -> Path:
             id="documents of other kinds among them",
         ),
         pytest.param("\ufeff" + yaml.safe_dump_all([alice(), namespace("bob")]), id="a byte order mark"),
-        pytest.param(yaml.safe_dump_all([alice(), namespace("bob")]).replace("\n", "\r\n"), id="lines of Windows"),
+        pytest.param(yaml.safe_dump_all([alice(), namespace("bob")]).replace("\n", "\r\n"), id="Windows line endings"),
     ],
 )
-def test_what_kubectl_takes_is_taken(text: str) -> None:
+def test_what_kubectl_accepts_is_accepted(text: str) -> None:
     assert names(text) == ["alice", "bob"]
 
 
@@ -100,7 +100,7 @@ def test_the_companys_file_has_its_three_users() -> None:
         assert user_namespace(reader, userid).name == userid
 
 
-def test_a_namespace_that_is_not_there_is_told_with_the_file(file: Path) -> None:
+def test_a_missing_namespace_is_reported_with_the_file(file: Path) -> None:
     with pytest.raises(NamespaceNotFound, match=r"'bob'.*namespaces\.yaml"):
         written(file, alice()).read("bob")
 
@@ -141,44 +141,52 @@ def test_a_selector_that_only_a_cluster_knows_is_refused(file: Path, selector: s
     ("text", "words"),
     [
         pytest.param("a: [", "the file:.* cannot be parsed", id="not YAML"),
-        pytest.param("kind: Namespace\nmetadata:\n  name: a\n   b: c\n", "the file:4", id="the line is told"),
+        pytest.param("kind: Namespace\nmetadata:\n  name: a\n   b: c\n", "the file:4", id="the line is reported"),
         pytest.param("kind: Namespace\n", "no metadata.name", id="no metadata"),
         pytest.param("kind: Namespace\nmetadata: {name: 5}\n", "no metadata.name", id="a name that is a number"),
         pytest.param("kind: Namespace\nmetadata: [a]\n", "no metadata.name", id="metadata that is a list"),
-        pytest.param(yaml.safe_dump_all([alice(), alice()]), "'alice' is there twice", id="a name that is there twice"),
-        pytest.param("kind: Namespace\nmetadata: {name: a, labels: {b: true}}", "labels.*Quote", id="a label true"),
-        pytest.param("kind: Namespace\nmetadata: {name: a, labels: {b: 1}}", "labels.*Quote", id="a label 1"),
-        pytest.param("kind: Namespace\nmetadata: {name: a, labels: {1: b}}", "labels.*Quote", id="a label's key 1"),
+        pytest.param(yaml.safe_dump_all([alice(), alice()]), "'alice' appears twice", id="a name that appears twice"),
         pytest.param(
-            "kind: Namespace\nmetadata: {name: a, annotations: {b: [c]}}", "annotations", id="a list as value"
+            "kind: Namespace\nmetadata: {name: a, labels: {b: true}}", "labels.*Quote", id="a label with the value true"
+        ),
+        pytest.param(
+            "kind: Namespace\nmetadata: {name: a, labels: {b: 1}}", "labels.*Quote", id="a label with the value 1"
+        ),
+        pytest.param(
+            "kind: Namespace\nmetadata: {name: a, labels: {1: b}}", "labels.*Quote", id="a label with the key 1"
+        ),
+        pytest.param(
+            "kind: Namespace\nmetadata: {name: a, annotations: {b: [c]}}",
+            "annotations",
+            id="a label whose value is a list",
         ),
         pytest.param("kind: Namespace\nmetadata: {name: a, annotations: {b: null}}", "annotations", id="no value"),
-        pytest.param("kind: Namespace\nmetadata: {name: a, labels: text}", "labels", id="labels that are a text"),
+        pytest.param("kind: Namespace\nmetadata: {name: a, labels: text}", "labels", id="labels that are a string"),
         pytest.param("a: &b c\nd: *b\n", "aliases", id="an alias"),
         pytest.param("{a: &b c, d: *b}", "aliases", id="an alias on one line"),
         pytest.param("? [a]\n: b\n", "cannot be parsed", id="a key that is a list"),
-        pytest.param("a: 2026-13-45\n", "cannot be parsed", id="a date that is none"),
-        pytest.param("a: !!python/object/apply:os.system [x]\n", "cannot be parsed", id="a tag of Python's"),
+        pytest.param("a: 2026-13-45\n", "cannot be parsed", id="an invalid date"),
+        pytest.param("a: !!python/object/apply:os.system [x]\n", "cannot be parsed", id="a Python tag"),
         pytest.param("[" * 200_000 + "]" * 200_000, "deeper", id="a list of 200,000 levels"),
         pytest.param("- " * 100_000, "deeper", id="a hundred thousand dashes"),
     ],
 )
-def test_what_cannot_be_parsed_is_a_cluster_that_does_not_answer(text: str, words: str) -> None:
+def test_an_unparseable_file_counts_as_an_unavailable_cluster(text: str, words: str) -> None:
     with pytest.raises(ClusterUnavailable, match=words) as caught:
         names(text)
     assert str(caught.value).endswith(".")
 
 
-def test_a_name_that_is_there_twice_is_told_with_both_lines() -> None:
+def test_a_duplicate_name_is_reported_with_both_lines() -> None:
     text = "kind: Namespace\nmetadata:\n  name: a\n---\nkind: List\nitems:\n- kind: Namespace\n  metadata: {name: a}\n"
-    with pytest.raises(ClusterUnavailable, match="'a' is there twice, in lines 3 and 8"):
+    with pytest.raises(ClusterUnavailable, match="'a' appears twice, in lines 3 and 8"):
         names(text)
     merged = "kind: Namespace\nmetadata: {<<: {name: a}}\n---\nkind: Namespace\nmetadata: {name: a}\n"
-    with pytest.raises(ClusterUnavailable, match="'a' is there twice\\. Remove"):
+    with pytest.raises(ClusterUnavailable, match="'a' appears twice\\. Remove"):
         names(merged)
 
 
-def test_a_file_that_is_no_utf_8_is_a_cluster_that_does_not_answer() -> None:
+def test_a_file_that_is_not_utf_8_counts_as_an_unavailable_cluster() -> None:
     with pytest.raises(ClusterUnavailable, match="the file cannot be parsed"):
         parse_manifests(b"a: \xff\xfe\xfd", "the file")
 
@@ -195,7 +203,7 @@ def test_a_bomb_of_aliases_takes_no_time() -> None:
 # The file
 
 
-def test_a_file_that_is_not_there_is_a_wrong_configuration_that_names_it(file: Path) -> None:
+def test_a_missing_file_is_a_wrong_configuration_that_names_it(file: Path) -> None:
     with pytest.raises(NotConfigured, match=r"namespaces\.yaml cannot be read: No such file"):
         ManifestReader(file).read("alice")
 
@@ -207,7 +215,7 @@ def test_a_directory_is_a_wrong_configuration(tmp_path: Path) -> None:
 
 def test_a_file_that_is_too_large_is_a_wrong_configuration(file: Path) -> None:
     with file.open("wb") as opened:
-        opened.truncate(64 * 2**20 + 1)  # a hole: it takes no room
+        opened.truncate(64 * 2**20 + 1)  # a sparse file, which takes no space
     with pytest.raises(NotConfigured, match="larger"):
         ManifestReader(file).read("alice")
 
@@ -226,7 +234,9 @@ def test_changes_of_the_same_size_in_the_same_moment_are_served(file: Path) -> N
         assert reader.read("a").labels["n"] == str(number)
 
 
-@pytest.mark.parametrize("replaced", [pytest.param(True, id="by another file"), pytest.param(False, id="in place")])
+@pytest.mark.parametrize(
+    "replaced", [pytest.param(True, id="by replacing the file"), pytest.param(False, id="in place")]
+)
 def test_a_change_that_keeps_time_and_size_is_served(file: Path, replaced: bool) -> None:
     reader = written(file, namespace("a", {"n": "1"}))
     settle(file)
@@ -260,7 +270,7 @@ def test_a_half_written_file_serves_nothing_old_and_is_read_again_when_it_is_who
     assert reader.read("alice").name == "alice"
 
 
-def test_an_empty_file_tells_of_nobody_that_they_have_no_namespace_but_can_be_listed(file: Path) -> None:
+def test_an_empty_file_does_not_mean_that_users_have_no_namespace_but_can_be_listed(file: Path) -> None:
     file.write_text("# later\n")
     assert list(ManifestReader(file).list()) == []
     with pytest.raises(ClusterUnavailable, match="no namespaces at all"):

@@ -14,7 +14,7 @@ from k8s_annotations import InvalidUserId, namespace_name
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
-# Close to each other and to what is a label: where two user ids could meet; and anything at all.
+# Texts close to each other and to DNS labels, where two user ids could collide; and arbitrary text.
 near = st.text(alphabet="ab1-_.AB äß", max_size=5)
 userids = st.one_of(near, near, near, st.text(max_size=12))
 
@@ -77,7 +77,7 @@ def test_a_user_id_has_its_namespace(userid: str, name: str) -> None:
         pytest.param("ä" * 128, id="256 bytes in 128 characters"),
     ],
 )
-def test_a_text_that_is_no_user_id_is_refused_and_safe_to_show(userid: str) -> None:
+def test_a_text_that_is_not_a_user_id_is_refused_and_safe_to_show(userid: str) -> None:
     with pytest.raises(InvalidUserId) as caught:
         namespace_name(userid)
     assert str(caught.value).isprintable()
@@ -101,5 +101,5 @@ def test_two_user_ids_never_share_a_namespace_and_it_is_always_a_label(one: str,
     assert (names[0] == names[1]) == (one == other)
     for userid, name in zip((one, other), names, strict=True):
         assert LABEL.fullmatch(name)
-        # Nobody can be called like another one's slug: a slug is no name of itself.
+        # No user id can equal another one's slug: the namespace of a slug, taken as a user id, has a different name.
         assert (namespace_name(name) == name) == (name == userid)

@@ -1,13 +1,13 @@
-"""Build the company under a root directory: accounts into its /etc, homes, storage and notebooks.
+"""Build the company under a root directory: accounts in its /etc, homes, storage and notebooks.
 
     python build.py --root DIR [--etc DIR] [--extra-users N] [--storage-only]
 
-It runs as root (of a user namespace is enough) and appends to the account files that are there, so it serves the
-sandbox and an image alike. Building twice is the same as building once. A notebook that somebody changed
-stays as it is; a sample notebook that is gone comes back.
+It runs as root (root in a user namespace is enough) and adds to the existing account files, so it works both for the
+sandbox and for an image. Building twice is the same as building once. A notebook that somebody changed stays as it is;
+a sample notebook that was deleted comes back.
 
-`--storage-only` makes /home and /s and leaves the accounts alone: in a pod these are empty volumes over those of the
-image, whose accounts are built in.
+`--storage-only` makes /home and /s and leaves the accounts alone: in a pod, empty volumes cover these two directories
+of the image, whose accounts are built in.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PAM_SERVICE = Path(__file__).with_name("pam") / "learning-lab"
 
 _SALT_CHARACTERS = string.ascii_letters + string.digits + "./"
 _EXPIRED_SINCE = 1  # days after 1970-01-01, shadow(5)
-_CHANGED = 20000  # days after 1970-01-01: a fixed day, so that two builds are alike
+_CHANGED = 20000  # days after 1970-01-01: a fixed day, so that two builds are identical
 
 
 def build(root: Path, etc: Path | None = None, extra_users: int = 0, *, storage_only: bool = False) -> None:
@@ -37,7 +37,7 @@ def build(root: Path, etc: Path | None = None, extra_users: int = 0, *, storage_
     Args:
         root: gets /home and /s.
         etc: gets the accounts and the PAM service; `root`/etc when None.
-        extra_users: how many people more, for measurements.
+        extra_users: how many more people to add, for benchmarks.
         storage_only: leave `etc` as it is.
     """
     people = (*company.PEOPLE, *company.extra_people(extra_users))
@@ -69,7 +69,7 @@ def _write_accounts(etc: Path, people: Iterable[company.Person]) -> None:
     }
     for name, lines in files.items():
         path = etc / name
-        # Who has one of our names or ids already gives way: an id with two names would show the other one.
+        # Drop lines that already have one of our names or ids: an id with two names would show the wrong one.
         ours = {key for line in lines for key in _keys(name, line)}
         there = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in there if ours.isdisjoint(_keys(name, line))]
@@ -78,7 +78,7 @@ def _write_accounts(etc: Path, people: Iterable[company.Person]) -> None:
 
 
 def _keys(file: str, line: str) -> set[tuple[str, str]]:
-    """What must be unique in an account file: the name, and the id where the file has one."""
+    """The parts that must be unique in an account file: the name, and the id where the file has one."""
     name, _, number = (*line.split(":"), "", "", "")[:3]
     return {("name", name)} | ({("id", number)} if file != "shadow" and number else set())
 
@@ -91,7 +91,7 @@ def _shadow_line(person: company.Person) -> str:
 def hash_password(password: str) -> str:
     """Hash a password as the system's own tools do (SHA-512 crypt, crypt(5)).
 
-    Through the libcrypt that PAM itself uses: Python 3.13 has no crypt module.
+    It calls the libcrypt that PAM itself uses, because Python 3.13 has no crypt module.
     """
     libcrypt = ctypes.CDLL("libcrypt.so.1")
     libcrypt.crypt.restype = ctypes.c_char_p
@@ -107,7 +107,7 @@ def _make(path: Path, uid: int, gid: int, mode: int) -> None:
 
 
 def _copy_notebooks(root: Path) -> None:
-    """Copy `notebooks/<owner>/<name>/...` to `/s/<owner>/<name>/...`, owned as the directory is."""
+    """Copy `notebooks/<owner>/<name>/...` to `/s/<owner>/<name>/...`, with the directory's owner and group."""
     for source in sorted(NOTEBOOKS.glob("*/*/*.ipynb")):
         target = root / "s" / source.relative_to(NOTEBOOKS)
         if not target.parent.is_dir() or target.exists():
@@ -119,7 +119,7 @@ def _copy_notebooks(root: Path) -> None:
 
 
 def main() -> None:
-    """Build under the root that the command line names."""
+    """Build under the root given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--etc", type=Path)

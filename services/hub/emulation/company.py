@@ -1,7 +1,7 @@
 """The company that the emulation stands in for: the one place that defines its people, groups and storage.
 
-Only development uses it: the sandbox now, a stage of the container image later. The namespaces of the same people are
-in `k8s/base/namespaces.yaml`, their notebooks in `notebooks/`.
+Only development uses it: the sandbox, and a stage of the container image. The same people's namespaces are in
+`k8s/base/namespaces.yaml`, and their notebooks in `notebooks/`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An account. Passwords here are public: they open nothing but the emulation.
+    """An account. The passwords here are public: they give access to nothing but the emulation.
 
     Attributes:
-        expired: the account ended long ago; its password is right and must still not open anything.
+        expired: the account expired long ago; its password is right and must still not let anybody in.
         locked: the password is locked; the account is not.
     """
 
@@ -28,7 +28,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory of the storage. Its group's bit 2000 is setgid: what is made in it belongs to the group."""
+    """A directory on the storage. Mode bit 2000 is setgid: files made in the directory belong to its group."""
 
     path: str
     owner: str
@@ -40,7 +40,7 @@ PEOPLE = (
     Person("alice", 10001, "pass1", "Alice Abel"),
     Person("bob", 10002, "pass2", "Bob Berg"),
     Person("carol", 10003, "pass3", "Carol Conti"),
-    # PAM's authenticate accepts Dora's password and only its account check refuses her (pamela#27).
+    # PAM's authenticate accepts Dora's password; only its account check refuses her (pamela#27).
     Person("dora", 10004, "pass4", "Dora Dahl", expired=True),
     Person("erik", 10005, "pass5", "Erik Ek", locked=True),
 )
@@ -71,7 +71,7 @@ FIRST_EXTRA_UID = 20001
 
 
 def extra_people(count: int) -> tuple[Person, ...]:
-    """More people for measurements: u001, u002, ... with the password "pass"."""
+    """More people for benchmarks: u001, u002, ... with the password "pass"."""
     return tuple(
         Person(f"u{number:03d}", FIRST_EXTRA_UID + number - 1, "pass", f"User {number}")
         for number in range(1, count + 1)

@@ -2,12 +2,12 @@
 
     python sandbox.py [--] COMMAND [ARGUMENT ...]
 
-The accounts, `/home`, `/s` and the PAM service exist only in there: a mount and a PID namespace of their own. When the
-command ends, or this process is killed, every process and every mount of it is gone. What the command may write is
-the checkout, `/tmp`, `/home`, `/s`, `/run` and devices; the rest of the machine is read-only. The network is the
-machine's.
+The accounts, `/home`, `/s` and the PAM service exist only in there, in a mount namespace and a PID namespace of their
+own. When the command ends, or this process is killed, all of its processes and mounts are gone. The command may write
+to the checkout, `/tmp`, `/home`, `/s`, `/run` and devices; the rest of the machine is read-only. It shares the
+machine's network.
 
-As root it works directly; an ordinary user needs subordinate ids (subuid(5)), so that the accounts have real uids.
+Root can run it directly; an ordinary user needs subordinate ids (subuid(5)), so that the accounts have real uids.
 LAB_EXTRA_USERS=N adds N people (u001, u002, ...).
 """
 
@@ -30,18 +30,18 @@ import syscalls
 from syscalls import OTHER_WAY, Cannot
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-MOUNTPOINT = Path("/mnt")  # any directory that is there: only this process sees what is mounted on it
-BEHIND = ".sandbox"  # what the sandbox needs for itself, at the top of its root
-PRIVATE = {BEHIND, "etc", "home", "mnt", "proc", "root", "run", "s", "tmp"}  # not the machine's own in the sandbox
+MOUNTPOINT = Path("/mnt")  # any existing directory will do: only this process sees what is mounted on it
+OWN_FILES = ".sandbox"  # the sandbox's own working files, at the top of its root
+PRIVATE = {OWN_FILES, "etc", "home", "mnt", "proc", "root", "run", "s", "tmp"}  # in the sandbox, not the machine's own
 CANNOT = 78  # EX_CONFIG, sysexits.h
 
-_SENT_BY_KERNEL = 0x80  # si_code of a signal that the terminal sent to the whole group
+_SENT_BY_KERNEL = 0x80  # si_code of a signal that the terminal sent to the whole process group
 
 _FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Run the command and exit as it exits."""
+    """Run the command and exit with its exit code."""
     command = arguments[1:] if arguments[:1] == ["--"] else arguments
     if not command:
         sys.exit(__doc__)
@@ -55,14 +55,14 @@ def main(arguments: list[str]) -> NoReturn:
     except Cannot as error:
         print(f"sandbox: {error}", file=sys.stderr)
         sys.exit(CANNOT)
-    # Blocked in both processes: `_supervise` takes them one by one.
+    # Blocked in both processes: `_supervise` handles them one at a time.
     signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED | {signal.SIGCHLD})
     outer = os.pidfd_open(os.getpid())
     init = os.fork()
     if init == 0:
         syscalls.die_with_parent()
         if select.select([outer], [], [], 0)[0]:
-            os._exit(CANNOT)  # it died before that
+            os._exit(CANNOT)  # the parent died before `die_with_parent` took effect
         try:
             _build_root(mapped=mapped)
         except (Cannot, OSError) as error:
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def _become(command: list[str]) -> NoReturn:
-    """Replace this process with the command. Exit codes as a shell's when that fails."""
+    """Replace this process with the command. When that fails, exit with the code that a shell would use."""
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     try:
         os.execvpe(command[0], command, _environment())
@@ -94,16 +94,16 @@ def _check_machine() -> None:
             f"it needs Linux on x86-64 or arm64; this is {platform.system()} on {platform.machine()}. {OTHER_WAY}"
         )
     if os.geteuid() == 0 and not _capable(21):
-        raise Cannot(f"root may not mount here (no CAP_SYS_ADMIN: a container?). {OTHER_WAY}")
+        raise Cannot(f"root may not mount here (no CAP_SYS_ADMIN; is this a container?). {OTHER_WAY}")
 
 
 def _check_readable() -> None:
-    """The people's servers run from the checkout with this Python: they must be able to read both."""
+    """Check that people can read the checkout and this Python: their servers run from both."""
     places = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)}
     for path, bits, change in (
         *((place, 0o5, f"chmod -R o+rX {place}") for place in places),
-        (Path(__file__), 0o4, f"chmod -R o+rX {CHECKOUT}"),  # one file tells of the umask of all
-        # In a private directory the way to it is made anew, open to all.
+        (Path(__file__), 0o4, f"chmod -R o+rX {CHECKOUT}"),  # one file shows which umask all were written with
+        # Below a private directory, the sandbox makes the parent directories itself, open to all.
         *(
             (each, 0o1, f"chmod o+x {each}")
             for place in places
@@ -113,7 +113,7 @@ def _check_readable() -> None:
     ):
         mode = path.stat().st_mode & 0o7777
         if mode & bits != bits:
-            raise Cannot(f"the people of the lab may not read {path} (its mode is {mode:04o}). Let them: {change}")
+            raise Cannot(f"the lab's users may not read {path} (its mode is {mode:04o}). To let them: {change}")
 
 
 def _capable(number: int) -> bool:
@@ -124,12 +124,12 @@ def _capable(number: int) -> bool:
 
 
 def _build_root(*, mapped: bool) -> None:
-    """Put a private root in place of the machine's."""
+    """Replace the machine's root with a private one."""
     here = Path.cwd()
     network = _network_files()
-    umask = os.umask(0o022)  # people must get through the directories that are made here
+    umask = os.umask(0o022)  # people must be able to enter the directories that are made here
     syscalls.make_private()
-    # Held open: what is mounted below may cover them.
+    # Held open, because the mounts below may cover them.
     kept = {path: os.open(path, os.O_PATH) for path in _kept_paths()}
     top = {entry.name: entry for entry in os.scandir("/")}
     descriptors = {
@@ -147,7 +147,7 @@ def _build_root(*, mapped: bool) -> None:
                 syscalls.make_read_only(target)
     if (shared_memory := MOUNTPOINT / "dev/shm").is_dir():
         syscalls.mount("tmpfs", shared_memory, "tmpfs", options="mode=1777")
-    modes = {"home": 0o755, "root": 0o711, "run": 0o755, "s": 0o755, "tmp": 0o1777, "mnt": 0o755, BEHIND: 0o700}
+    modes = {"home": 0o755, "root": 0o711, "run": 0o755, "s": 0o755, "tmp": 0o1777, "mnt": 0o755, OWN_FILES: 0o700}
     for name, mode in modes.items():
         (MOUNTPOINT / name).mkdir()
         (MOUNTPOINT / name).chmod(mode)
@@ -163,31 +163,31 @@ def _build_root(*, mapped: bool) -> None:
     try:
         syscalls.mount_proc(MOUNTPOINT / "proc")
     except Cannot:
-        raise Cannot(f"/proc cannot be mounted (a container that masks parts of it?). {OTHER_WAY}") from None
+        raise Cannot(f"/proc cannot be mounted (is this a container that masks parts of it?). {OTHER_WAY}") from None
     for descriptor in (*descriptors.values(), *kept.values()):
         os.close(descriptor)
-    old = MOUNTPOINT / BEHIND / "old"
+    old = MOUNTPOINT / OWN_FILES / "old"
     old.mkdir()
     syscalls.pivot_root(MOUNTPOINT, old)
     os.chdir("/")
-    syscalls.detach(Path("/", BEHIND, "old"))
+    syscalls.detach(Path("/", OWN_FILES, "old"))
     with contextlib.suppress(OSError):
         os.chdir(here)
     os.umask(umask)
 
 
 def _kept_paths() -> list[Path]:
-    """What of the private directories must be there all the same: the checkout, this Python, Playwright's browsers."""
+    """The paths in private directories that must stay visible: the checkout, this Python, Playwright's browsers."""
     prefixes = {Path(sys.base_prefix), Path(sys.prefix), Path(sysconfig.get_path("stdlib")).parents[1], CHECKOUT}
     prefixes |= {Path(os.path.realpath(sys.executable)).parent.parent}
     prefixes |= {_browsers()}
-    # Outside the private directories they are there anyhow; the checkout is bound so that it can be written.
+    # Outside the private directories they are visible anyway; the checkout is bound so that it is writable.
     prefixes = {path for path in prefixes if path.parts[1:2] and path.parts[1] in PRIVATE and os.path.isdir(path)}  # noqa: PTH112  it never raises
     return [CHECKOUT, *sorted(path for path in prefixes if not path.is_relative_to(CHECKOUT))]
 
 
 def _network_files() -> dict[str, bytes]:
-    """What /etc says about the network. It may be links into /run or /mnt, or mounts, that are not in the sandbox."""
+    """The network files of /etc. They may be mounts, or links into /run or /mnt, that the sandbox doesn't have."""
     found = {}
     for name in ("resolv.conf", "hosts", "hostname"):
         with contextlib.suppress(OSError):
@@ -196,18 +196,18 @@ def _network_files() -> dict[str, bytes]:
 
 
 def _make_etc(machine: int, network: dict[str, bytes], *, mapped: bool) -> None:
-    """The machine's /etc with the company's accounts over it: an overlay, or a copy where overlays are refused."""
-    upper, work, target = (MOUNTPOINT / name for name in (f"{BEHIND}/etc", f"{BEHIND}/work", "etc"))
+    """Put the company's accounts over the machine's /etc: with an overlay, or on a copy where overlays are refused."""
+    upper, work, target = (MOUNTPOINT / name for name in (f"{OWN_FILES}/etc", f"{OWN_FILES}/work", "etc"))
     for path in (upper, work, target):
         path.mkdir()
     lower = f"/proc/self/fd/{machine}"
-    # Not shadow: the passwords of the machine's own people are real ones, and open nothing here.
+    # Not shadow: the passwords of the machine's own users are real, and have no business here.
     for name in ("passwd", "group"):
         with contextlib.suppress(PermissionError, FileNotFoundError):
             shutil.copyfile(f"{lower}/{name}", upper / name)
     for name, content in network.items():
         (upper / name).write_bytes(content)
-    # Only files: a directory service of the developer's own machine has no part in this.
+    # Only files: the developer's machine may use a directory service, which must not be asked here.
     (upper / "nsswitch.conf").write_text("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
     extra = os.environ.get("LAB_EXTRA_USERS") or "0"
     if not extra.isdecimal():
@@ -217,11 +217,11 @@ def _make_etc(machine: int, network: dict[str, bytes], *, mapped: bool) -> None:
     try:
         syscalls.mount("overlay", target, "overlay", options=options)
     except Cannot:
-        # Refused over something that is mounted below /etc, as in a container, and by old kernels.
+        # Old kernels refuse an overlay; so do all where something is mounted below /etc, as in a container.
         ours = {path.name for path in upper.iterdir() if path.is_file()}
 
         def skip(directory: str, names: list[str]) -> list[str]:
-            # Ours are not copied first: one that is a link would be written through, out of the sandbox.
+            # Skip the files that we replace: writing to one that was copied as a link would write outside the sandbox.
             top = ours if directory == "/etc" else set()
             return [name for name in names if name in top or not os.access(f"{directory}/{name}", os.R_OK)]
 
@@ -235,7 +235,7 @@ def _environment() -> dict[str, str]:
     environment.setdefault("PLAYWRIGHT_BROWSERS_PATH", str(_browsers()))
     for name in ("TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         if not os.path.isdir(environment.get(name, "/")):  # noqa: PTH112  it never raises
-            del environment[name]  # it was in a private directory; programs have a default
+            del environment[name]  # it named a private directory; programs fall back on a default
     return environment
 
 
@@ -244,11 +244,11 @@ def _browsers() -> Path:
 
 
 def _supervise(child: int) -> int:
-    """Wait for the child, reap what is left to this process, and pass signals on. Returns the exit code."""
+    """Wait for the child, reap orphaned processes, and forward signals. Returns the exit code."""
     while True:
         info = signal.sigwaitinfo(_FORWARDED | {signal.SIGCHLD})
         if info.si_signo != signal.SIGCHLD:
-            # The terminal sends Ctrl-C to the whole group: the child has it already.
+            # The terminal sends Ctrl-C to the whole process group, so the child already has it.
             if info.si_code != _SENT_BY_KERNEL:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, info.si_signo)

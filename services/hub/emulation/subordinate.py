@@ -1,4 +1,4 @@
-"""What lets an ordinary user make the sandbox: a user namespace with subordinate ids (user_namespaces(7))."""
+"""Let an ordinary user make the sandbox: a user namespace with subordinate ids (user_namespaces(7))."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from syscalls import OTHER_WAY, Cannot, unshare_user
 
 _COUNT = 65535
 _REFUSED = (
-    "this machine lets ordinary users make no user namespaces. Run it as root, or allow them (sudo sysctl"
+    "this machine doesn't let ordinary users make user namespaces. Run as root, or allow them (sudo sysctl"
     " kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu, kernel.unprivileged_userns_clone=1 on older Debian)."
     f" {OTHER_WAY}"
 )
 
 
 def enter_user_namespace() -> None:
-    """Become root of a user namespace that has 65,536 uids and gids: our own id as 0, the subordinate ones after it.
+    """Become root in a user namespace with 65,536 uids and gids: our own id as 0, then the subordinate ones.
 
     Raises:
-        Cannot: this user has no such ids, or may make no user namespace.
+        Cannot: this user has no subordinate ids, or may not make user namespaces.
     """
     name = _name()
     ranges = {kind: _subordinate(kind, name) for kind in ("uid", "gid")}
@@ -36,7 +36,7 @@ def enter_user_namespace() -> None:
     if mapper == 0:
         os.close(ready_write)
         if not os.read(ready_read, 1):
-            os._exit(1)  # there is nobody to map for
+            os._exit(1)  # the parent has ended
         own = {"uid": os.getuid(), "gid": os.getgid()}
         for kind, (first, count) in ranges.items():
             done = subprocess.run(
@@ -58,27 +58,27 @@ def enter_user_namespace() -> None:
         os.setresuid(0, 0, 0)
         os.setgroups([])
     except PermissionError:
-        raise Cannot(_REFUSED) from None  # AppArmor lets one make the namespace, and do nothing in it
+        raise Cannot(_REFUSED) from None  # AppArmor allows making the namespace, but nothing inside it
 
 
 def _name() -> str:
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        raise Cannot(f"the user with the id {os.getuid()} is in no account file. {OTHER_WAY}") from None
+        raise Cannot(f"no account has the user id {os.getuid()}. {OTHER_WAY}") from None
 
 
 def _subordinate(kind: str, name: str) -> tuple[int, int]:
-    """First id and count of the user's subordinate ids."""
+    """The first of the user's subordinate ids, and their count."""
     ranges = _ranges(kind)
     for owner, first, count in ranges:
         if owner in {name, str(os.getuid())} and count >= _COUNT:
             return first, _COUNT
-    # Nobody else's: who has an id can read what its other holder wrote.
+    # Suggest ids that nobody else has: two holders of an id can read each other's files.
     free = max([100000, *(first + count for each in ("uid", "gid") for _, first, count in _ranges(each))])
     ids = f"{free}-{free + _COUNT}"
     raise Cannot(
-        f"{name} has no 65,536 subordinate {kind}s in /etc/sub{kind}. Add them and try again:\n"
+        f"{name} needs 65,536 subordinate {kind}s in /etc/sub{kind}. Add them and try again:\n"
         f"  sudo usermod --add-subuids {ids} --add-subgids {ids} {name}"
     )
 

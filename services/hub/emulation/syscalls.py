@@ -1,4 +1,4 @@
-"""The system calls that the sandbox is made of, and how they fail."""
+"""The system calls that the sandbox is built on, and how they fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _SYS_MOUNT_SETATTR = 442  # the same number on every architecture
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
-OTHER_WAY = "Use the container way instead: `make up` runs the lab on kind, wherever Docker runs."
+OTHER_WAY = "Run the lab in containers instead: `make up` starts it on kind, wherever Docker runs."
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -27,12 +27,12 @@ class Cannot(Exception):
 
 
 def unshare_mounts_and_pids() -> None:
-    """Give this process mounts of its own, and its next child a PID namespace of which it is the first process."""
+    """Give this process its own mounts, and its next child a new PID namespace in which it is PID 1."""
     _call("unshare", _libc.unshare(_NEWNS | _NEWPID))
 
 
 def unshare_user() -> bool:
-    """Give this process a user namespace of its own. False when the kernel refuses."""
+    """Give this process its own user namespace. Returns False when the kernel refuses."""
     return bool(_libc.unshare(_NEWUSER) == 0)
 
 
@@ -42,28 +42,28 @@ def die_with_parent() -> None:
 
 
 def make_private() -> None:
-    """Keep every mount and umount from here on to this mount namespace."""
+    """Keep every later mount and umount within this mount namespace."""
     mount("none", "/", flags=_REC | _PRIVATE)
 
 
 def pivot_root(new: Path, old: Path) -> None:
-    """Make `new` the root; the root until now is at `old`, below it."""
+    """Make `new` the root; the previous root is then at `old`, below it."""
     number = PIVOT_ROOT[platform.machine()]
     _call("pivot_root", _libc.syscall(number, os.fsencode(new), os.fsencode(old)))
 
 
 def detach(target: Path) -> None:
-    """Unmount what is at and below the target."""
+    """Unmount everything at and below the target."""
     _call("umount", _libc.umount2(os.fsencode(target), _DETACH))
 
 
 def mount_proc(target: Path) -> None:
-    """Mount the /proc of this process's PID namespace."""
+    """Mount /proc for this process's PID namespace."""
     mount("proc", target, "proc", flags=_NOSUID | _NODEV)
 
 
 def mount(source: str, target: Path | str, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:
-    """As mount(2).
+    """Call mount(2).
 
     Raises:
         Cannot: the kernel refused.
@@ -79,12 +79,12 @@ def mount(source: str, target: Path | str, kind: str | None = None, flags: int =
 
 
 def bind(descriptor: int, target: Path) -> None:
-    """Bind a directory that is held open, with the mounts below it."""
+    """Bind-mount a directory that is held open, with the mounts below it."""
     mount(f"/proc/self/fd/{descriptor}", target, flags=_BIND | _REC)
 
 
 def make_read_only(target: Path) -> None:
-    """Make a mount and those below it read-only. Kernels before 5.12 cannot; there, only permissions protect it."""
+    """Make a mount and those below it read-only. Kernels before 5.12 can't, so there only permissions protect it."""
     attributes = (ctypes.c_uint64 * 4)(_RDONLY, 0, 0, 0)
     _libc.syscall(
         _SYS_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, attributes, ctypes.sizeof(attributes)

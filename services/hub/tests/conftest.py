@@ -1,4 +1,4 @@
-"""Fixtures: a real hub in the sandbox, people who talk to it, and the namespaces that it reads."""
+"""Fixtures: a real hub in the sandbox, people who use it, and the namespaces that it reads."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def person(lab: EmbeddedLab) -> Iterator[Callable[[str], Person]]:
 
 @pytest.fixture
 def alice(person: Callable[[str], Person]) -> Person:
-    """Alice, whose server runs."""
+    """Alice, with a running server."""
     alice = person("alice")
     alice.start(directory="/s/alice/notebooks")
     alice.wait_until_ready()
@@ -58,7 +58,7 @@ def alice(person: Callable[[str], Person]) -> Person:
 
 @pytest.fixture
 def annotate(lab: EmbeddedLab) -> Iterator[Callable[..., None]]:
-    """Change annotations (and labels) of a user's namespace in the file the hub reads; put back at the end."""
+    """Change annotations (and labels) of a user's namespace in the file that the hub reads; undone at the end."""
     before = lab.namespaces.read_text()
 
     def change(userid: str, labels: dict[str, str | None] | None = None, **annotations: Any) -> None:

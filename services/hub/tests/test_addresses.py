@@ -1,4 +1,4 @@
-"""The lab's address, and that no two people have one."""
+"""The lab's address, and that no two people share an address."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from learning_lab.serving.addresses import has_names_below, host_of, is_address, of_everybody
 
-# As browsers do: case is folded, and letters of other alphabets that look like ours (the sign of Kelvin, the long s).
+# Like browsers: they fold case, and letters of other alphabets that look like ours (the Kelvin sign, the long s).
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -25,7 +25,7 @@ def test_a_plain_user_id_is_its_own_label(userid: str) -> None:
     assert label(userid) == userid
 
 
-def test_names_that_browsers_take_for_one_have_two_addresses() -> None:
+def test_names_that_browsers_treat_as_equal_have_different_addresses() -> None:
     alike = [
         "bobk",
         "bob\u212a",
@@ -50,7 +50,7 @@ def test_a_user_id_that_looks_like_an_address_of_ours_does_not_get_it() -> None:
 
 @settings(max_examples=10_000)
 @given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=80))
-def test_two_user_ids_never_have_one_address(one: str, other: str) -> None:
+def test_two_user_ids_never_share_an_address(one: str, other: str) -> None:
     assert LABEL.fullmatch(label(one))
     assert (label(one) == label(other)) == (one == other)
 
@@ -77,7 +77,7 @@ def test_an_address(text: str) -> None:
         "https://",
     ],
 )
-def test_no_address(text: str) -> None:
+def test_not_an_address(text: str) -> None:
     assert not is_address(text)
 
 

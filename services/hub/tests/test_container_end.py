@@ -1,4 +1,4 @@
-"""When the container ends, people's processes are told and get time; root's are left alone."""
+"""When the container ends, users' processes get a signal and some time; root's are left alone."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def started(program: str, userid: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_process_of_a_person_can_write_down_how_far_it_came() -> None:
+def test_a_users_process_can_save_its_progress() -> None:
     process = started(WRITES_DOWN, "alice")
     assert end(lambda: people_processes() & {process.pid}) == set()
     assert process.communicate(timeout=5)[0] == "written down\n"
     assert process.returncode == 0
 
 
-def test_who_does_not_listen_is_waited_for_no_longer_than_is_said() -> None:
+def test_a_process_that_ignores_the_signal_is_not_waited_for_longer_than_promised() -> None:
     process = started(HEARS_NOTHING, "alice")
     try:
         before = time.monotonic()
@@ -55,7 +55,7 @@ def test_who_does_not_listen_is_waited_for_no_longer_than_is_said() -> None:
         process.wait()
 
 
-def test_roots_processes_are_none_of_the_peoples() -> None:
+def test_roots_processes_are_left_alone() -> None:
     alices, roots = started(WRITES_DOWN, "alice"), started(WRITES_DOWN, "root")
     try:
         assert people_processes() & {alices.pid, roots.pid, os.getpid()} == {alices.pid}

@@ -1,9 +1,10 @@
-"""From what a person typed to a directory of their list, and to nothing else."""
+"""What a person types leads to a directory on their list, and to nothing else."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import unicodedata
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -20,7 +21,12 @@ from learning_lab.access.directories import Directory, NotGranted, check_real_pa
 
 DIRS = "learning-lab.dev/notebook-dirs"
 
-thorough = settings(max_examples=10_000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(
+    max_examples=int(os.environ.get("LAB_EXAMPLES") or 2_000),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 def grants(*items: Any, roots: tuple[str, ...] = ("/s",)) -> Grants:
@@ -46,7 +52,7 @@ def test_a_typed_choice_of_the_corpus_is_found_or_refused(case: dict[str, Any]) 
 
 
 def speaks_plainly(refused: NotGranted, of: Grants) -> None:
-    """A refusal is short, can be shown anywhere, and offers what they can open."""
+    """Check that a refusal is short, can be shown anywhere, and offers what the person can open."""
     message = str(refused)
     assert 0 < len(message) < 1500
     assert message.endswith(".")
@@ -55,7 +61,7 @@ def speaks_plainly(refused: NotGranted, of: Grants) -> None:
     assert refused.names == tuple(entry.name for entry in of.usable)
 
 
-# Choices as people make them
+# Choices that people make
 
 
 def test_a_name_a_path_and_a_folder_below_either_are_found() -> None:
@@ -78,19 +84,19 @@ def test_a_directory_is_called_as_people_type_it_and_as_they_read_it() -> None:
     ("choice", "path"),
     [
         pytest.param("/s/a/x ", "/s/a/x ", id="a folder whose name ends in a space"),
-        pytest.param("/s/a/x  ", "/s/a/x  ", id="two spaces are another folder"),
+        pytest.param("/s/a/x  ", "/s/a/x  ", id="a name with two spaces is another folder"),
         pytest.param(" /s/a/x ", "/s/a/x", id="spaces around a path"),
-        pytest.param("/s/b ", "/s/b", id="a space after what is in the list only without it"),
+        pytest.param("/s/b ", "/s/b", id="a space at the end, and only the name without it is listed"),
         pytest.param(" b ", "/s/b", id="spaces around a name"),
         pytest.param("b/x ", "/s/b/x", id="a space after a folder below a name"),
-        pytest.param("b / x / y", "/s/b/x / y", id="only the first slash with spaces is a card's"),
+        pytest.param("b / x / y", "/s/b/x / y", id="only the first slash with spaces separates a title"),
     ],
 )
 def test_spaces_count_only_where_the_list_has_the_path_with_them(choice: str, path: str) -> None:
     assert resolve(choice, grants("/s/a", "/s/b")).path == path
 
 
-def test_a_folder_that_one_entry_is_called_otherwise_for_is_not_guessed_at() -> None:
+def test_the_end_of_a_path_is_not_guessed_where_the_entry_has_another_name() -> None:
     found = grants({"path": "/s/shared/climate", "name": "weather", "title": "Weather"})
     with pytest.raises(NotGranted) as refused:
         resolve("climate", found)
@@ -126,7 +132,7 @@ def test_the_name_of_a_bad_entry_is_not_one_of_the_good_entry_of_the_same_direct
 
 
 @pytest.mark.parametrize("choice", [".", "./", "./.", ".//."])
-def test_a_title_of_slashes_is_no_name_for_nothing(choice: str) -> None:
+def test_an_empty_choice_does_not_match_a_title_of_slashes(choice: str) -> None:
     found = grants({"path": "/s/a", "title": "/"})
     assert found.usable[0].title == "/"
     with pytest.raises(NotGranted) as refused:
@@ -134,7 +140,7 @@ def test_a_title_of_slashes_is_no_name_for_nothing(choice: str) -> None:
     assert refused.value.kind == "unknown"
 
 
-def test_the_exact_name_counts_before_one_in_other_letters() -> None:
+def test_the_exact_name_wins_over_one_in_different_case() -> None:
     upper = Entry(path="/s/1", name="Lab", title="")
     lower = Entry(path="/s/2", name="lab", title="")
     found = Grants("alice", (upper, lower))
@@ -181,7 +187,9 @@ def test_the_title_of_a_disabled_entry_says_why_it_is_disabled() -> None:
 def test_a_title_with_a_slash_can_be_typed_as_it_is_shown() -> None:
     found = grants({"path": "/s/shared/g", "title": "Spring / Summer"}, "/s/alice/spring")
     assert resolve("Spring / Summer", grants({"path": "/s/shared/g", "title": "Spring / Summer"})).path == "/s/shared/g"
-    assert resolve("Spring / Summer", found).path == "/s/alice/spring/Summer", "a name and a folder win over a title"
+    assert resolve("Spring / Summer", found).path == "/s/alice/spring/Summer", (
+        "a name and a folder take precedence over a title"
+    )
 
 
 def test_a_title_on_a_card_counts_before_a_guess_at_folders() -> None:
@@ -220,7 +228,7 @@ def test_several_roots_are_looked_up_alike() -> None:
         resolve("z", found)
 
 
-# Where links lead
+# Where symlinks lead
 
 
 @pytest.mark.parametrize(
@@ -228,8 +236,8 @@ def test_several_roots_are_looked_up_alike() -> None:
     [
         pytest.param("/s/shared/genomics/week1", id="the directory itself"),
         pytest.param("/s/shared/genomics", id="the entry it is below"),
-        pytest.param("/s/alice/elsewhere", id="the person's own, in the list or not"),
-        pytest.param("/s/alice", id="the person's own top"),
+        pytest.param("/s/alice/elsewhere", id="the person's own directory, listed or not"),
+        pytest.param("/s/alice", id="the top of the person's own directories"),
         pytest.param("/s/alice/notebooks/a", id="another usable entry"),
     ],
 )
@@ -242,8 +250,8 @@ def test_a_link_may_lead_to(real: str) -> None:
     "real",
     [
         pytest.param("/s/bob/private", id="another person's directory"),
-        pytest.param("/s/alicex/a", id="a person whose user id begins alike"),
-        pytest.param("/s/shared/other", id="what is not in the list"),
+        pytest.param("/s/alicex/a", id="a person whose user id begins the same"),
+        pytest.param("/s/shared/other", id="a directory that is not listed"),
         pytest.param("/s/shared", id="above an entry"),
         pytest.param("/s/shared/genomics2", id="a neighbour of an entry"),
         pytest.param("/s", id="the root"),
@@ -256,7 +264,7 @@ def test_a_link_may_lead_to(real: str) -> None:
         pytest.param("s/alice/x", id="a path without its slash"),
         pytest.param("", id="nothing"),
         pytest.param("/s/alice/\x00", id="a NUL"),
-        pytest.param("/s/alice/\udc80", id="a byte that is no text"),
+        pytest.param("/s/alice/\udc80", id="a byte that is not text"),
         pytest.param("/s/alice/locked/x", id="below a disabled entry of their own"),
         pytest.param("/s/shared/genomics/closed", id="a disabled entry below a usable one"),
     ],
@@ -274,14 +282,14 @@ def test_a_link_may_not_lead_to(real: str) -> None:
 
 
 @pytest.mark.parametrize("userid", ["", ".", "..", "a/b", "/"])
-def test_a_user_id_that_is_no_folder_owns_nothing(userid: str) -> None:
+def test_a_user_id_that_is_not_a_folder_name_owns_nothing(userid: str) -> None:
     found = parse_grants(userid, {DIRS: "[/s/shared/x]"}, {})
     for real in ("/s", "/s/bob", "/s/a/b", "/s/./x"):
         with pytest.raises(NotGranted):
             check_real_path(real, resolve("x", found), found)
 
 
-# What holds for every input
+# Properties that hold for every input
 
 # One draw for a whole path: ten thousand examples of many draws each take minutes.
 FOLDERS = ["alice", "bob", "shared", "a", "A", "b", "\u00fc", "u\u0308", "{0}", "x ", "..", ".", "", "%2e"]
@@ -323,7 +331,7 @@ def test_what_is_resolved_lies_at_or_below_a_usable_entry(items: list[Any], choi
     assert directory.below == directory.path.removeprefix(directory.entry.path).lstrip("/")
     above = [entry for entry in found.entries if f"{directory.path}/".startswith(f"{entry.path}/")]
     longest = max(len(entry.path) for entry in above)
-    assert len(directory.entry.path) == longest, "a nearer entry, good or bad, has to decide"
+    assert len(directory.entry.path) == longest, "the nearest entry must decide, whether good or bad"
     check_real_path(directory.path, directory, found)
     assert resolve(directory.path, found) == directory
 

@@ -1,4 +1,4 @@
-"""The company of the emulation: its people, groups, storage, notebooks and namespaces, and its PAM service."""
+"""The emulated company: its people, groups, storage, notebooks and namespaces, and its PAM service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SERVICE = "learning-lab"
 
 
 def place(source: Path) -> str:
-    """Where a notebook of the checkout is in the emulation."""
+    """The path in the emulation of a notebook in the checkout."""
     return f"/s/{source.relative_to(build.NOTEBOOKS)}"
 
 
@@ -85,13 +85,13 @@ def test_the_storage_is_as_designed(path: str, owner: str, group: str, mode: int
 @pytest.mark.parametrize(
     ("userid", "path", "may"),
     [
-        pytest.param("alice", "/s/shared/genomics", True, id="a member opens what is shared"),
-        pytest.param("carol", "/s/shared/genomics", False, id="who is no member does not"),
-        pytest.param("bob", "/s/alice", False, id="nobody opens what is somebody else's"),
-        pytest.param("alice", "/home/bob", False, id="nor their home"),
+        pytest.param("alice", "/s/shared/genomics", True, id="a group member can open a shared directory"),
+        pytest.param("carol", "/s/shared/genomics", False, id="somebody who is not a member cannot"),
+        pytest.param("bob", "/s/alice", False, id="nobody can open somebody else's directory"),
+        pytest.param("alice", "/home/bob", False, id="nobody can open somebody else's home"),
     ],
 )
-def test_who_opens_what(userid: str, path: str, may: bool) -> None:
+def test_who_can_open_what(userid: str, path: str, may: bool) -> None:
     assert (as_person(userid, "ls", path).returncode == 0) is may
 
 
@@ -151,7 +151,7 @@ def test_everybody_is_granted_two_directories_or_more_that_they_can_open(userid:
         assert done.returncode == 0, f"{userid} cannot open {entry.path}: {done.stderr}"
 
 
-def test_who_works_through_a_group_has_it_in_the_namespace_too() -> None:
+def test_group_members_have_the_grant_in_their_namespace_too() -> None:
     def shared(entries: tuple[Entry, ...]) -> set[str]:
         return {entry.path for entry in entries if entry.path.startswith("/s/shared/")}
 
@@ -162,8 +162,8 @@ def test_who_works_through_a_group_has_it_in_the_namespace_too() -> None:
 
 # --- Notebooks ------------------------------------------------------------------------------------------------------
 
-# Runs as the notebooks' user: executes those that are named, in one kernel that is emptied before each (a kernel for
-# each would take four times as long), and tells what each shows.
+# Runs as the notebooks' user: executes the named ones in one kernel that is reset before each (a kernel for each
+# would take four times as long), and reports what each shows.
 EXECUTE = """
 import json, os, sys
 import nbformat
@@ -191,7 +191,7 @@ print(json.dumps(told))
 
 @pytest.fixture(scope="module")
 def executed() -> dict[str, dict[str, Any]]:
-    """What came of each notebook, run by who works with it: two people at a time."""
+    """The result of each notebook, run by the people who work with it, two at a time."""
     runs = {
         userid: [place(each) for each in NOTEBOOKS if each.relative_to(build.NOTEBOOKS).parts[0] == userid]
         for userid in LAB_USERS
@@ -249,7 +249,7 @@ def test_a_notebook_runs_to_its_end_and_draws(source: Path, executed: dict[str, 
 
 
 @pytest.mark.parametrize("userid", LAB_USERS)
-def test_the_right_password_opens(userid: str) -> None:
+def test_the_right_password_is_accepted(userid: str) -> None:
     password = {person.userid: person.password for person in company.PEOPLE}[userid]
     pamela.authenticate(userid, password, service=SERVICE)
     pamela.check_account(userid, service=SERVICE)
@@ -260,14 +260,14 @@ def test_the_right_password_opens(userid: str) -> None:
     [
         pytest.param("alice", "pass2", id="somebody else's password"),
         pytest.param("alice", "", id="no password"),
-        pytest.param("alice", "pass1 ", id="a space too much"),
-        pytest.param("nobody-of-that-name", "pass1", id="nobody"),
-        pytest.param("erik", "pass5", id="a locked password, typed right"),
-        pytest.param("erik", "!pass5", id="the lock itself"),
+        pytest.param("alice", "pass1 ", id="an extra space"),
+        pytest.param("nobody-of-that-name", "pass1", id="a user id that does not exist"),
+        pytest.param("erik", "pass5", id="a locked password, typed correctly"),
+        pytest.param("erik", "!pass5", id="the marker of a locked password"),
         pytest.param("root", "", id="root"),
     ],
 )
-def test_a_wrong_password_does_not(userid: str, password: str) -> None:
+def test_a_wrong_password_is_not_accepted(userid: str, password: str) -> None:
     with pytest.raises(pamela.PAMError):
         pamela.authenticate(userid, password, service=SERVICE)
 

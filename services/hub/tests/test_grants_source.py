@@ -1,4 +1,4 @@
-"""Reading what is granted: never on the event loop, inside a deadline, the last known list for display only."""
+"""Reading grants: never on the event loop, always with a deadline, and the last known list only for display."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_a_namespace_that_is_gone_takes_the_last_known_list_with_it(source
     reader.error = NamespaceNotFound("x")
     assert (await source.for_display("alice")).grants is None
     reader.error = ClusterUnavailable("x")
-    assert (await source.for_display("alice")).grants is None, "what was revoked does not come back as last known"
+    assert (await source.for_display("alice")).grants is None, "a revoked list does not come back as the last known one"
 
 
 async def test_one_users_last_known_list_is_never_anothers(source: GrantsSource, reader: Faulty) -> None:

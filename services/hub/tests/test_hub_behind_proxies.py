@@ -1,4 +1,4 @@
-"""What the hub believes of a request: of the lab's proxy, of an ingress before it, and of everybody else."""
+"""Which headers the hub believes: from the lab's proxy, from an ingress in front of it, and from everybody else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from lab_testing.embedded import EmbeddedLab
 
-INGRESS, STRANGER = "127.0.0.9", "127.0.0.8"  # 127.0.0.0/8 is all this machine
+INGRESS, STRANGER = "127.0.0.9", "127.0.0.8"  # all of 127.0.0.0/8 is this machine
 OUTER = "203.0.113.7"
 
 _names = (f"guest{number}" for number in itertools.count())
@@ -38,7 +38,7 @@ def log_in(http: httpx.Client, userid: str, password: str) -> httpx.Response:
 
 
 def address_in_log(lab: EmbeddedLab, http: httpx.Client) -> str:
-    """Fail to log in, and read in the hub's log from where."""
+    """Fail to log in. Returns the address that the hub's log gives for it."""
     name = next(_names)
     assert log_in(http, name, "wrong").status_code == 403
     found = re.search(rf"Log-in of '{name}' from (\S+):", lab.log.read_text())
@@ -50,14 +50,14 @@ def address_in_log(lab: EmbeddedLab, http: httpx.Client) -> str:
     ("address", "forwarded", "believed"),
     [
         pytest.param(STRANGER, "", STRANGER, id="a browser"),
-        pytest.param(STRANGER, "192.0.2.1", STRANGER, id="a browser that makes something up"),
+        pytest.param(STRANGER, "192.0.2.1", STRANGER, id="a browser that makes up a header"),
         pytest.param(INGRESS, "192.0.2.1", "192.0.2.1", id="behind the ingress"),
-        pytest.param(INGRESS, "6.6.6.6, 192.0.2.1", "192.0.2.1", id="behind the ingress, making something up"),
-        pytest.param(INGRESS, f"6.6.6.6, 192.0.2.1, {OUTER}", "192.0.2.1", id="two hops, making something up"),
-        pytest.param(INGRESS, f"6.6.6.6, {OUTER}, 192.0.2.1", "192.0.2.1", id="an outer proxy that is made up"),
+        pytest.param(INGRESS, "6.6.6.6, 192.0.2.1", "192.0.2.1", id="behind the ingress, with a made-up header"),
+        pytest.param(INGRESS, f"6.6.6.6, 192.0.2.1, {OUTER}", "192.0.2.1", id="two hops, with a made-up header"),
+        pytest.param(INGRESS, f"6.6.6.6, {OUTER}, 192.0.2.1", "192.0.2.1", id="a made-up outer proxy"),
     ],
 )
-def test_the_address_is_who_the_trusted_proxies_have_seen(
+def test_the_address_is_the_one_that_the_trusted_proxies_have_seen(
     lab: EmbeddedLab, address: str, forwarded: str, believed: str
 ) -> None:
     more = {"X_Real_Ip": "6.6.6.6", "Forwarded": "for=6.6.6.6;proto=https"}
@@ -65,7 +65,7 @@ def test_the_address_is_who_the_trusted_proxies_have_seen(
         assert address_in_log(lab, http) == believed
 
 
-@pytest.mark.parametrize("proof", ["", "0" * 64, "x" * 10_000], ids=["no proof", "zeros", "long"])
+@pytest.mark.parametrize("proof", ["", "0" * 64, "x" * 10_000], ids=["no proof", "only zeros", "a long proof"])
 def test_a_process_beside_the_hub_is_not_believed(lab: EmbeddedLab, proof: str) -> None:
     made_up = {"X-Forwarded-For": "192.0.2.1", "X-Real-Ip": "192.0.2.2", "X-Forwarded-Proto": "https"}
     with browser(lab.hub_url, INGRESS) as http:
@@ -82,16 +82,18 @@ def marked_secure(response: httpx.Response) -> set[bool]:
 @pytest.mark.parametrize(
     ("address", "headers", "secure"),
     [
-        pytest.param(INGRESS, {"X_Forwarded_Proto": "https"}, True, id="an ingress that sends only this"),
+        pytest.param(INGRESS, {"X_Forwarded_Proto": "https"}, True, id="an ingress that sends only this header"),
         pytest.param(
             INGRESS, {"X_Forwarded_For": "192.0.2.1", "X_Forwarded_Proto": "https"}, True, id="an ingress with https"
         ),
         pytest.param(INGRESS, {"X_Forwarded_Proto": "http"}, False, id="an ingress with http"),
-        pytest.param(STRANGER, {"X_Forwarded_Proto": "https"}, False, id="a browser that makes it up"),
-        pytest.param(STRANGER, {"X_Scheme": "https", "Forwarded": "proto=https"}, False, id="other headers, made up"),
+        pytest.param(STRANGER, {"X_Forwarded_Proto": "https"}, False, id="a browser that makes up the header"),
+        pytest.param(
+            STRANGER, {"X_Scheme": "https", "Forwarded": "proto=https"}, False, id="other headers, all made up"
+        ),
     ],
 )
-def test_cookies_are_secure_where_the_browser_speaks_https(
+def test_cookies_are_secure_where_the_browser_uses_https(
     lab: EmbeddedLab, address: str, headers: dict[str, str], secure: bool
 ) -> None:
     with browser(lab.url, address, **headers) as http:

@@ -1,4 +1,4 @@
-"""JupyterLab's files from the hub: which ones, how they may be kept, and what browsers are told to fetch ahead."""
+"""JupyterLab's files from the hub: which are served, how they may be cached, and which browsers fetch ahead."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def files(place: Path) -> JupyterLabFiles:
     return JupyterLabFiles(place)
 
 
-async def test_a_file_comes_as_it_is_or_compressed(files: JupyterLabFiles) -> None:
+async def test_a_file_is_served_uncompressed_or_compressed(files: JupyterLabFiles) -> None:
     assert await files.read(MAIN, compressed=False) == f"content of {MAIN}".encode()
     assert gzip.decompress(await files.read(MAIN, compressed=True)) == f"content of {MAIN}".encode()
 
@@ -73,12 +73,12 @@ async def test_a_file_that_comes_later_is_served(files: JupyterLabFiles, place: 
     assert gzip.decompress(await files.read(name, compressed=True)) == b"new"
 
 
-def test_a_directory_without_a_jupyterlab_is_none(files: JupyterLabFiles, place: Path) -> None:
+def test_a_directory_without_jupyterlab_is_recognized(files: JupyterLabFiles, place: Path) -> None:
     assert files.there
     assert not JupyterLabFiles(place / "elsewhere").there
 
 
-def test_what_every_second_page_asks_for_is_fetched_ahead(files: JupyterLabFiles, place: Path) -> None:
+def test_what_half_of_all_pages_request_is_fetched_ahead(files: JupyterLabFiles, place: Path) -> None:
     often, seldom = f"1.{MARK}.js", f"2.{MARK}.js"
     (place / often).touch()
     (place / seldom).touch()
@@ -123,7 +123,7 @@ def test_nobody_can_make_everybody_fetch_everything(files: JupyterLabFiles, plac
 
 
 class TestOfARunningHub:
-    def test_anybody_gets_a_file_and_may_keep_it_for_good(self, lab: EmbeddedLab) -> None:
+    def test_anybody_gets_a_file_and_may_cache_it_forever(self, lab: EmbeddedLab) -> None:
         core = max(STATIC.glob("jlab_core.*.js"))
         answer = httpx.get(f"{lab.url}/hub/jupyterlab/{core.name}", headers={"Accept-Encoding": "gzip"})
         assert answer.status_code == 200
@@ -134,7 +134,7 @@ class TestOfARunningHub:
         assert "Set-Cookie" not in answer.headers
         assert answer.content == core.read_bytes()
 
-    def test_a_browser_that_takes_no_gzip_gets_it_as_it_is(self, lab: EmbeddedLab) -> None:
+    def test_a_browser_that_does_not_accept_gzip_gets_it_uncompressed(self, lab: EmbeddedLab) -> None:
         core = max(STATIC.glob("jlab_core.*.js"))
         answer = httpx.get(f"{lab.url}/hub/jupyterlab/{core.name}", headers={"Accept-Encoding": "identity"})
         assert "Content-Encoding" not in answer.headers
@@ -154,7 +154,7 @@ class TestOfARunningHub:
         assert answer.headers["Cache-Control"] == "no-cache"
 
     def test_what_is_fetched_ahead_teaches_nothing(self, lab: EmbeddedLab) -> None:
-        # Broken off after the first files it would make the others look unwanted.
+        # If counted, a prefetch that was cut short would make the later files look unwanted.
         other = next(path.name for path in sorted(STATIC.glob("[0-9]*.*.js")))
         address = f"/hub/jupyterlab/{other}?v={other.split('.')[1]}"
         for _ in range(20):

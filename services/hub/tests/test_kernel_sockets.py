@@ -1,4 +1,4 @@
-"""Where kernels listen, in a directory of their person's or encrypted; and what they are told."""
+"""Where kernels listen (in their user's own directory, or encrypted), and which messages reach them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FROM_BROWSERS = {"comm_open", "comm_msg", "comm_close", "input_reply"}
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)  # pytest's own paths are nearly too long for a socket
+    monkeypatch.chdir(tmp_path)  # pytest's temporary paths are almost too long for a socket
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "runtime")
     return tmp_path / "runtime"
 
@@ -36,7 +36,7 @@ def test_a_directory_is_made_private_and_left_empty(runtime: Path) -> None:
     assert configured().KernelManager == {"transport": "ipc"}
 
 
-def test_one_that_all_could_enter_is_closed(runtime: Path) -> None:
+def test_an_open_directory_is_made_private(runtime: Path) -> None:
     runtime.mkdir()
     runtime.chmod(OPEN_TO_ALL)
     assert can_be_private("runtime")
@@ -52,7 +52,7 @@ def test_where_a_path_is_too_long_kernels_are_encrypted(runtime: Path, monkeypat
 
 
 @pytest.mark.usefixtures("in_sandbox")
-def test_somebody_elses_directory_is_not_taken(runtime: Path) -> None:
+def test_somebody_elses_directory_is_not_used(runtime: Path) -> None:
     runtime.mkdir(0o700)
     os.chown(runtime, 65534, 65534)
     assert not can_be_private("runtime")
@@ -60,7 +60,7 @@ def test_somebody_elses_directory_is_not_taken(runtime: Path) -> None:
 
 
 @pytest.mark.usefixtures("runtime")
-def test_a_server_passes_on_all_that_the_kernel_knows_but_what_is_for_the_debugger() -> None:
+def test_a_server_passes_on_every_message_that_the_kernel_knows_except_the_debuggers() -> None:
     assert set(configured().MappingKernelManager.allowed_message_types) == (
         {*Kernel.control_msg_types, *FROM_BROWSERS} - {"debug_request"}
     )

@@ -1,4 +1,4 @@
-"""The order and the marks of the menu's cards. Pure."""
+"""The order and the badges of the menu's cards. Pure."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_a_last_used_folder_that_is_gone_has_no_card() -> None:
     assert len(shown(build_menu("alice", THREE, gone, last="/s/alice/thesis/chapter 3"))) == 3
 
 
-def test_a_link_goes_before_the_last_choice() -> None:
+def test_a_link_takes_precedence_over_the_last_choice() -> None:
     menu = build_menu("alice", THREE, OK, last="/s/shared/g", asked=Asked(preselect="/s/alice/thesis"))
     assert checked(menu) == ["/s/alice/thesis"]
 
 
-def test_the_default_of_the_list_comes_first_at_a_first_visit() -> None:
+def test_the_default_of_the_list_comes_first_on_a_first_visit() -> None:
     listed = grants("- /s/alice/notebooks\n- {path: /s/alice/thesis, default: true}\n")
     assert checked(build_menu("alice", listed, {})) == ["/s/alice/thesis"]
 
@@ -79,7 +79,7 @@ def test_a_directory_that_cannot_be_opened_is_disabled_and_hides_nothing(state: 
     assert "thesis" not in menu.suggestions
 
 
-def test_a_directory_that_is_not_looked_at_yet_can_be_chosen() -> None:
+def test_a_directory_that_is_not_checked_yet_can_be_chosen() -> None:
     assert not [card for card in build_menu("alice", THREE, {}).cards if card.problem]
 
 
@@ -92,17 +92,15 @@ def test_a_directory_that_turned_out_not_writable_is_marked_read_only() -> None:
 @pytest.mark.parametrize(
     ("access", "found", "writing"),
     [
-        pytest.param("rw", {"writable": True}, "free", id="to write in, and it can be"),
-        pytest.param("rw", {"writable": False}, "impossible", id="to write in, and it cannot be"),
-        pytest.param("ro", {"writable": False}, "impossible", id="to read, and it cannot be written"),
-        pytest.param("ro", {"writable": True}, "unwanted", id="to read, but nothing holds that"),
-        pytest.param("ro", None, "unwanted", id="to read, and nobody has looked yet"),
-        pytest.param("rw", None, "free", id="to write in, and nobody has looked yet"),
+        pytest.param("rw", {"writable": True}, "free", id="granted for writing, and writable"),
+        pytest.param("rw", {"writable": False}, "impossible", id="granted for writing, but not writable"),
+        pytest.param("ro", {"writable": False}, "impossible", id="granted for reading, and not writable"),
+        pytest.param("ro", {"writable": True}, "unwanted", id="granted for reading, but writable"),
+        pytest.param("ro", None, "unwanted", id="granted for reading, and not checked yet"),
+        pytest.param("rw", None, "free", id="granted for writing, and not checked yet"),
     ],
 )
-def test_a_card_says_read_only_where_it_is_true_and_not_where_it_is_a_wish(
-    access: str, found: dict[str, bool] | None, writing: str
-) -> None:
+def test_a_card_says_read_only_only_where_it_is_true(access: str, found: dict[str, bool] | None, writing: str) -> None:
     known = {"/s/shared/g": Found("ok", "/s/shared/g", **found)} if found else {}
     menu = build_menu("alice", grants(f"- {{path: /s/shared/g, access: {access}}}"), known)
     assert menu.primary is not None
@@ -122,17 +120,17 @@ def test_what_was_granted_since_the_last_start_is_new() -> None:
     assert [card.path for card in menu.cards if card.new] == ["/s/alice/thesis"]
 
 
-def test_nothing_is_new_at_a_first_visit() -> None:
+def test_nothing_is_new_on_a_first_visit() -> None:
     assert not [card for card in build_menu("alice", THREE, OK).cards if card.new]
 
 
 def test_a_list_that_is_taken_away_and_put_back_is_not_new() -> None:
     seen = now_seen([], [entry.path for entry in THREE.entries])
-    seen = now_seen(seen, ["/s/alice/notebooks"])  # a start while the list was away
+    seen = now_seen(seen, ["/s/alice/notebooks"])  # a start while the list was unavailable
     assert not [card for card in build_menu("alice", THREE, OK, seen=seen).cards if card.new]
 
 
-def test_what_has_been_seen_is_remembered_within_bounds_and_what_is_there_now_above_all() -> None:
+def test_what_has_been_seen_is_remembered_within_limits_and_current_entries_first() -> None:
     seen: list[str] = []
     for round_ in range(10):
         seen = now_seen(seen, [f"/s/shared/{round_}-{number}" for number in range(500)])
@@ -159,7 +157,7 @@ def test_what_has_been_seen_is_remembered_within_bounds_and_what_is_there_now_ab
 def test_a_link_to_a_folder_that_cannot_be_opened_says_so(found: dict[str, Found], said: str) -> None:
     menu = build_menu("alice", THREE, OK | found, last="/s/shared/g", asked=Asked(preselect="/s/alice/thesis/week9"))
     assert menu.error == said
-    assert checked(menu) == ["/s/alice/thesis"], "the nearest to what was asked for"
+    assert checked(menu) == ["/s/alice/thesis"], "the entry nearest to what was asked for"
 
 
 def test_a_link_to_a_directory_that_is_gone_says_so() -> None:
@@ -170,7 +168,7 @@ def test_a_link_to_a_directory_that_is_gone_says_so() -> None:
     assert checked(menu) == ["/s/shared/g"]
 
 
-def test_a_refusal_that_is_told_already_stays() -> None:
+def test_a_refusal_that_is_already_shown_stays() -> None:
     gone = OK | {"/s/alice/thesis": Found("missing")}
     asked = Asked(preselect="/s/alice/thesis", error="It was there a moment ago.")
     assert build_menu("alice", THREE, gone, asked=asked).error == "It was there a moment ago."
@@ -179,12 +177,14 @@ def test_a_refusal_that_is_told_already_stays() -> None:
 @pytest.mark.parametrize(
     ("annotation", "asked", "stale", "straight"),
     [
-        pytest.param("- /s/alice/a", True, False, True, id="one directory goes straight in"),
-        pytest.param("- /s/alice/a", False, False, False, id="not where the page was asked for as a menu"),
-        pytest.param("- /s/alice/a\n- /s/alice/b", True, False, False, id="two directories are a question"),
+        pytest.param("- /s/alice/a", True, False, True, id="a single directory opens right away"),
+        pytest.param("- /s/alice/a", False, False, False, id="not if the person asked for the menu"),
+        pytest.param(
+            "- /s/alice/a\n- /s/alice/b", True, False, False, id="with two directories the person has to choose"
+        ),
         pytest.param("- /s/alice/a\n- /etc", True, False, False, id="a bad entry must be seen"),
-        pytest.param("- /s/alice/a", True, True, False, id="a last known list starts nothing"),
-        pytest.param("[]", True, False, False, id="an empty list has nowhere to go"),
+        pytest.param("- /s/alice/a", True, True, False, id="a list that is only the last known one starts nothing"),
+        pytest.param("[]", True, False, False, id="an empty list opens nothing"),
     ],
 )
 def test_going_straight_in(annotation: str, asked: bool, stale: bool, straight: bool) -> None:
@@ -192,6 +192,6 @@ def test_going_straight_in(annotation: str, asked: bool, stale: bool, straight: 
     assert menu.straight_in is straight
 
 
-def test_what_is_theirs_and_what_is_shared_is_told_by_the_path() -> None:
+def test_the_path_tells_own_and_shared_directories_apart() -> None:
     menu = build_menu("al", parse_grants("al", {"learning-lab.dev/notebook-dirs": "[/s/al/a, /s/alice/a]"}, {}), {})
     assert [card.where for card in menu.cards] == ["yours", "shared"]

@@ -1,4 +1,4 @@
-"""Which requests the hub's pages answer, and whose server a browser is led to where all have one address."""
+"""Which requests the hub's pages answer, and to whose server a browser is led where all share one address."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TestOfARunningHub:
             assert "_xsrf" not in answer.text
             assert "xsrf_token" not in answer.text
 
-    def test_the_api_does_not_answer_what_it_takes_for_unreadable(self, person: Callable[[str], Person]) -> None:
+    def test_the_api_does_not_answer_no_cors_calls(self, person: Callable[[str], Person]) -> None:
         alice = person("alice")
         assert alice.http.get("/hub/api/user", headers=UNREAD).status_code == 403
         assert alice.http.get("/hub/api/user", headers=FETCH).status_code == 403, "without the XSRF token"
@@ -75,7 +75,7 @@ class TestOfARunningHub:
 
     def test_jupyterlab_is_told_that_its_server_is_not_open(self, person: Callable[[str], Person]) -> None:
         answer = person("alice").http.get("/user/alice/api/contents", headers=FETCH)
-        assert answer.status_code == 424, "with which JupyterLab asks whether to start it again"
+        assert answer.status_code == 424, "after which JupyterLab asks whether to start it again"
         assert "menu" in answer.json()["message"]
 
 
@@ -89,7 +89,7 @@ class TestOfAServer:
         assert page.status_code == 200
         assert "jupyter-config-data" in page.text
 
-    def test_who_has_logged_out_is_out_of_it_at_once(self, alice: Person) -> None:
+    def test_after_logging_out_the_server_is_closed_at_once(self, alice: Person) -> None:
         alice.http.get("/hub/logout")
         answer = alice.http.get("/user/alice/lab")
         assert answer.url.path == "/hub/login"
@@ -103,7 +103,7 @@ class TestOfAServer:
                 assert answer.status_code in {403, 404}, each
                 assert answer.headers.get("X-Frame-Options") == "DENY", f"{each}: the hub answers"
 
-    def test_who_runs_the_lab_is_told_why(self, alice: Person, person: Callable[[str], Person]) -> None:
+    def test_administrators_are_told_why(self, alice: Person, person: Callable[[str], Person]) -> None:
         answer = person("carol").http.get("/user/alice/lab")
         assert answer.status_code == 403
         assert "only alice can open it" in visible_text(answer)
@@ -114,13 +114,15 @@ class TestOfAServer:
             yield stranger
 
     @pytest.mark.parametrize("userid", ["alice", "bob"])
-    def test_a_mark_that_the_hub_did_not_make_is_none(self, alice: Person, stranger: httpx.Client, userid: str) -> None:
+    def test_a_mark_that_the_hub_did_not_make_is_not_accepted(
+        self, alice: Person, stranger: httpx.Client, userid: str
+    ) -> None:
         for secret in ("", "guessed"):
             mark = own_mark(secret, userid, time.time())
             answer = stranger.get("/user/alice/api", headers={"Cookie": f"{OWN_COOKIE}={mark}"})
             assert answer.status_code == 302
 
-    def test_a_mark_of_somebody_elses_is_none(
+    def test_somebody_elses_mark_is_not_accepted(
         self, alice: Person, person: Callable[[str], Person], stranger: httpx.Client
     ) -> None:
         mark = person("bob").http.cookies.get(OWN_COOKIE, path="/user/bob/")
@@ -132,5 +134,5 @@ class TestOfAServer:
         token = alice.api("POST", "/users/alice/tokens", json={}).json()["token"]
         answer = stranger.get("/user/alice/api/status", headers={"Authorization": f"token {token}"})
         assert answer.status_code == 200
-        # As a link it would open the server in anybody's browser.
+        # In a link, it would open the server in anybody's browser.
         assert stranger.get(f"/user/alice/api/status?token={token}").status_code == 302

@@ -1,4 +1,4 @@
-"""Labs that are configured otherwise: servers that do not come up, and a second server beside the first."""
+"""Labs with other configurations: servers that do not come up, and a second server alongside the first."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_a_server_that_does_not_come_up_leads_to_a_page_that_says_so_with_the_me
         alice.start(directory="thesis")
         page = failure_page(alice)
         assert page.status_code == 500
-        assert "It could not be started" in visible_text(page)
+        assert "Your server didn't start" in visible_text(page)
         assert 'value="/s/alice/thesis"' in page.text, "the menu is below"
         assert "Traceback" not in page.text
         assert alice.server() is None
 
 
 def test_failed_starts_never_stop_the_hub(tmp_path: Path) -> None:
-    # JupyterHub ends itself after as many failures in a row as this option says; the Zero to JupyterHub chart sets 5.
+    # JupyterHub stops after this many failures in a row; the Zero to JupyterHub chart sets 5.
     config = configured(tmp_path, "c.LabLocalSpawner.cmd = ['false']\nc.Spawner.http_timeout = 1")
     with EmbeddedLab(tmp_path / "lab", config=config) as lab:
         alice = Person(lab, "alice")
@@ -75,7 +75,9 @@ def test_a_refused_choice_does_not_count_where_a_site_lets_failures_stop_the_hub
         for _ in range(3):
             alice.start(directory="thesis")
             failure_page(alice)
-        assert "Aborting due to 3 consecutive spawn failures" in lab.log.read_text(), "a server that ends does count"
+        assert "Aborting due to 3 consecutive spawn failures" in lab.log.read_text(), (
+            "a server that ends counts as a failure"
+        )
 
 
 def test_a_second_directory_opens_beside_the_first_where_the_site_allows_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The lab's proxy by itself: what it lets through to the hub and to people's servers."""
+"""The lab's proxy on its own: what it lets through to the hub and to people's servers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIB = 1024 * 1024
 
 
 class Backend(ThreadingHTTPServer):
-    """A server behind the proxy: remembers what it was sent."""
+    """A server behind the proxy that records what it is sent."""
 
     daemon_threads = True
 
@@ -34,7 +34,7 @@ class Backend(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.headers: list[dict[str, str]] = []
         self.received: list[int] = []  # bytes of each body
-        self.broken = 0  # bodies that ended before their end
+        self.broken = 0  # bodies that broke off early
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -49,7 +49,7 @@ class Answers(BaseHTTPRequestHandler):
         self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
         size = 0
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
-            while chunk := int(self.rfile.readline(), 16):  # "" when it is cut off: a ValueError
+            while chunk := int(self.rfile.readline(), 16):  # "" if it is cut off, which raises a ValueError
                 size += len(self.rfile.read(chunk + 2)) - 2
             self.rfile.readline()
         else:
@@ -66,7 +66,7 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"ok")
 
-    do_PUT = do_POST = do_GET  # noqa: N815  as BaseHTTPRequestHandler has them
+    do_PUT = do_POST = do_GET  # noqa: N815  the names are BaseHTTPRequestHandler's
 
     def log_message(self, *_: object) -> None:
         pass
@@ -76,9 +76,9 @@ class Served:
     """A proxy with a hub and alice's server behind it.
 
     Args:
-        hub: what answers as the hub.
-        server: what answers as alice's server.
-        alices: the host of alice's server; "" where all servers have one address.
+        hub: the server that answers as the hub.
+        server: the server that answers as alice's.
+        alices: the host of alice's server; "" if all servers share one address.
     """
 
     def __init__(self, hub: Backend, server: Backend, alices: str) -> None:
@@ -105,7 +105,7 @@ class Served:
                 httpx.post(f"http://127.0.0.1:{api_port}/api/routes{path}", json=route, headers=headers)
                 return
             except httpx.ConnectError:
-                assert time.monotonic() < until, "the proxy does not start"
+                assert time.monotonic() < until, "the proxy did not start"
                 time.sleep(0.05)
 
 
@@ -115,7 +115,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     served = Served(hub, server, request.param)
     yield served
     served.process.terminate()
-    assert served.process.wait(10) == 0, "ended as asked is a success"
+    assert served.process.wait(10) == 0, "ending when asked to is a success"
     for each in (hub, server):
         each.shutdown()
         each.server_close()
@@ -163,7 +163,7 @@ def test_the_answer_comes_before_the_body(served: Served) -> None:
             answer = sender.recv(1000).replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"") or sender.recv(1000)
             assert answer.startswith(b"HTTP/1.1 413 ")
             while sender.recv(1000):
-                pass  # until the proxy closes: it does not wait for the rest
+                pass  # until the proxy closes the connection, without waiting for the rest
 
 
 def chunks(size: int) -> Iterator[bytes]:
@@ -177,7 +177,7 @@ def test_a_body_without_a_length_is_cut_off(served: Served) -> None:
     until = time.monotonic() + 5
     while not served.hub.broken and time.monotonic() < until:
         time.sleep(0.05)
-    assert (served.hub.received, served.hub.broken) == ([], 1), "the hub waits for the rest"
+    assert (served.hub.received, served.hub.broken) == ([], 1), "the hub did not wait for the rest"
     assert httpx.post(f"{served.url}/hub/login", content=chunks(MIB)).status_code == 200
     assert served.hub.received == [MIB]
 
@@ -222,7 +222,7 @@ def test_unfinished_uploads_of_people_who_are_not_logged_in_cost_the_hub_nothing
                 sender.sendall(piece)
                 sent[number] += 65536
         except OSError:
-            pass  # it does not read on
+            pass  # the proxy has stopped reading
     grown = resident_mib(lab.pid) - before
     for sender in senders:
         sender.close()

@@ -1,7 +1,7 @@
-"""The sandbox: what is in there, what is not, and that nothing of it is left on the machine.
+"""The sandbox: what is in it, what is not, and that it leaves nothing behind on the machine.
 
-Each test starts a sandbox of its own. Under `make test` that is a sandbox inside a sandbox, and "the machine" is the
-outer one; run by hand without it, the machine is the machine.
+Each test starts its own sandbox. Under `make test` that is a sandbox inside a sandbox, and "the machine" is the
+outer one; when run by hand without it, "the machine" is the real one.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from typing import Any
 import pytest
 
 from lab_testing.embedded import HUB, PROJECT
+from lab_testing.processes import running
 
 SANDBOX = [sys.executable, str(HUB / "emulation" / "sandbox.py"), "--"]
 CANNOT = 78
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop to other users and capabilities")
 
-# Counts the signals that come until it is told to end, one line each.
+# Prints a line for each signal until it is told to end.
 COUNTER = """
 import os, signal, sys, time
 def note(number, frame):
-    # Not print: on a busy machine a signal comes while "ready" is being printed, and print in print is an error.
+    # Not print: on a busy machine a signal may come while "ready" is being printed, and a print within a print fails.
     os.write(1, (signal.Signals(number).name + "\\n").encode())
 for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(each, note)
@@ -55,19 +56,6 @@ def as_person(userid: str, *command: str) -> subprocess.CompletedProcess[str]:
     return run("setpriv", f"--reuid={userid}", f"--regid={userid}", "--init-groups", *command)
 
 
-def processes(marker: str) -> list[str]:
-    """Command lines on this machine that have the marker."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = each.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue  # it ended
-        if marker in line:
-            found.append(line)
-    return found
-
-
 def wait_until(true: Callable[[], bool], seconds: float = 10) -> None:
     until = time.monotonic() + seconds
     while not true():
@@ -77,16 +65,16 @@ def wait_until(true: Callable[[], bool], seconds: float = 10) -> None:
 
 @pytest.fixture
 def marker() -> str:
-    """Seconds to sleep that no other process sleeps."""
+    """A number of seconds that no other process is sleeping for."""
     return f"{3600 + os.getpid()}.{time.monotonic_ns() % 10**9}"
 
 
 @pytest.fixture
 def sleeper(marker: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A sandbox in which a grandchild, detached from everything, sleeps `marker` seconds."""
+    """A sandbox in which a grandchild, fully detached, sleeps for `marker` seconds."""
     script = f"setsid sleep {marker} & exec sleep {marker}"
     with subprocess.Popen([*SANDBOX, "sh", "-c", script], cwd=PROJECT) as process:
-        wait_until(lambda: sum(line.startswith("sleep") for line in processes(marker)) == 2)
+        wait_until(lambda: sum(each.info["cmdline"][0] == "sleep" for each in running(marker)) == 2)
         yield process
         process.kill()
 
@@ -110,10 +98,10 @@ def counter() -> Iterator[subprocess.Popen[str]]:
     [
         pytest.param("exit 0", 0, id="success"),
         pytest.param("exit 7", 7, id="an exit code"),
-        pytest.param("kill -TERM $$", 128 + signal.SIGTERM, id="a signal, as shells tell it"),
+        pytest.param("kill -TERM $$", 128 + signal.SIGTERM, id="a signal, reported as shells do"),
     ],
 )
-def test_it_ends_as_the_command_ends(script: str, code: int) -> None:
+def test_it_exits_with_the_commands_exit_code(script: str, code: int) -> None:
     done = run("sh", "-c", script)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
@@ -145,8 +133,12 @@ def test_a_careless_umask_does_not_shut_people_out() -> None:
 @pytest.mark.parametrize(
     ("command", "code", "sentence"),
     [
-        pytest.param("no-such-command", 127, "there is no command no-such-command.", id="a command that is not there"),
-        pytest.param("/etc/passwd", 126, "/etc/passwd cannot be run: Permission denied.", id="not a program"),
+        pytest.param(
+            "no-such-command", 127, "there is no command no-such-command.", id="a command that does not exist"
+        ),
+        pytest.param(
+            "/etc/passwd", 126, "/etc/passwd cannot be run: Permission denied.", id="a file that is not a program"
+        ),
     ],
 )
 def test_a_command_that_cannot_be_run_gets_one_line(command: str, code: int, sentence: str) -> None:
@@ -154,12 +146,12 @@ def test_a_command_that_cannot_be_run_gets_one_line(command: str, code: int, sen
     assert (done.returncode, done.stderr) == (code, f"sandbox: {sentence}\n")
 
 
-def test_a_number_of_people_that_is_none_gets_one_line() -> None:
+def test_an_invalid_number_of_people_gets_one_line() -> None:
     done = run("true", env={**os.environ, "LAB_EXTRA_USERS": "many"})
     assert (done.returncode, done.stderr) == (CANNOT, "sandbox: LAB_EXTRA_USERS is 'many'; it must be a number.\n")
 
 
-# --- What is in there -----------------------------------------------------------------------------------------------
+# --- What is in it --------------------------------------------------------------------------------------------------
 
 
 def test_the_people_are_inside_and_not_outside() -> None:
@@ -181,10 +173,10 @@ def test_a_person_runs_the_lab_s_python() -> None:
     "script",
     [
         pytest.param("touch services/made-by-alice", id="a new file in the checkout"),
-        pytest.param("echo >> README.md", id="a file of the checkout"),
+        pytest.param("echo >> README.md", id="an existing file in the checkout"),
         pytest.param("ls /root", id="root's home"),
-        pytest.param("cat /etc/shadow", id="the passwords"),
-        pytest.param("ls /.sandbox", id="what the sandbox is made of"),
+        pytest.param("cat /etc/shadow", id="the password file"),
+        pytest.param("ls /.sandbox", id="the sandbox's own working files"),
         pytest.param("ls /s/bob", id="somebody else's directory"),
         pytest.param("ls /home/bob", id="somebody else's home"),
     ],
@@ -254,7 +246,7 @@ def test_a_killed_sandbox_leaves_no_process_and_no_mount(sleeper: subprocess.Pop
     mounts = Path("/proc/self/mountinfo").read_text()
     sleeper.kill()
     sleeper.wait()
-    wait_until(lambda: not processes(marker))
+    wait_until(lambda: not running(marker))
     assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
@@ -264,13 +256,13 @@ def test_a_sandbox_that_is_killed_at_once_leaves_no_process(marker: str) -> None
         time.sleep(delay)
         process.kill()
         process.wait()
-    time.sleep(0.3)  # what escaped would have come to its command by now
-    wait_until(lambda: not processes(marker))
+    time.sleep(0.3)  # anything that escaped would have reached its command by now
+    wait_until(lambda: not running(marker))
 
 
 def test_processes_in_the_background_end_with_the_command(marker: str) -> None:
     assert run("sh", "-c", f"setsid sleep {marker} >/dev/null 2>&1 &").returncode == 0
-    wait_until(lambda: not processes(marker))
+    wait_until(lambda: not running(marker))
 
 
 # --- Signals --------------------------------------------------------------------------------------------------------
@@ -327,7 +319,7 @@ def test_an_account_without_subordinate_ids_is_told_how_to_get_some() -> None:
     done = run("true", prefix=drop)
     assert done.returncode == CANNOT
     said, command = done.stderr.splitlines()
-    assert said == "sandbox: nobody has no 65,536 subordinate uids in /etc/subuid. Add them and try again:"
+    assert said == "sandbox: nobody needs 65,536 subordinate uids in /etc/subuid. Add them and try again:"
     found = re.fullmatch(r"  sudo usermod --add-subuids (\d+)-(\d+) --add-subgids \1-\2 nobody", command)
     assert found
     first, last = (int(text) for text in found.groups())
@@ -335,18 +327,18 @@ def test_an_account_without_subordinate_ids_is_told_how_to_get_some() -> None:
     for file in (Path("/etc/subuid"), Path("/etc/subgid")):
         for line in file.read_text().splitlines() if file.exists() else ():
             _, start, count = line.split(":")
-            assert first >= int(start) + int(count), "nobody else has these ids"
+            assert first >= int(start) + int(count), "nobody else may have these ids"
 
 
 @needs_root
 def test_a_uid_without_an_account_gets_one_sentence() -> None:
     done = run("true", prefix=("setpriv", "--reuid=4242", "--regid=4242", "--clear-groups"))
     assert done.returncode == CANNOT
-    assert done.stderr.startswith("sandbox: the user with the id 4242 is in no account file.")
+    assert done.stderr.startswith("sandbox: no account has the user id 4242.")
     assert len(done.stderr.splitlines()) == 1
 
 
-# A sandbox has an /etc of its own: there an account with subordinate ids can be made and is gone afterwards.
+# A sandbox has its own /etc, where an account with subordinate ids can be made that is gone afterwards.
 AS_ORDINARY_USER = f"""
 set -e
 useradd --create-home ordinary

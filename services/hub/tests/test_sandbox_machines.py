@@ -1,6 +1,6 @@
-"""The sandbox on machines that are set up otherwise than most: what they have must not break it, nor get into it.
+"""The sandbox on machines with an unusual setup, which must neither break it nor get into it.
 
-Each test changes an outer sandbox, which has an /etc and a /run of its own, and starts the sandbox in it.
+Each test changes an outer sandbox, which has its own /etc and /run, and starts the sandbox in it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ needs_ids = pytest.mark.skipif(
 
 
 def on_machine(change: str, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a sandbox, on a machine that the shell script has changed first."""
+    """Run a command in a sandbox, on a machine that a shell script has changed first."""
     script = f'set -e; umask 022; {change}\nexec "$@"'
     return subprocess.run(
         [*SANDBOX, "sh", "-c", script, "sh", *command],
@@ -54,7 +54,7 @@ def on_machine(change: str, *command: str, **environ: str) -> subprocess.Complet
 
 
 def test_a_resolver_file_that_is_a_link_into_run_is_followed() -> None:
-    # As systemd-resolved has it (Ubuntu's default), and /run in the sandbox is another one.
+    # The setup of systemd-resolved (Ubuntu's default); the sandbox has a different /run.
     change = """
 mkdir -p /run/systemd/resolve
 echo nameserver 192.0.2.53 > /run/systemd/resolve/stub-resolv.conf
@@ -64,7 +64,7 @@ ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"""
 
 
 def test_a_resolver_file_that_is_a_link_into_mnt_is_followed() -> None:
-    # As WSL has it.
+    # The setup of WSL.
     change = "mkdir /mnt/wsl; echo nameserver 192.0.2.54 > /mnt/wsl/r; ln -sf /mnt/wsl/r /etc/resolv.conf"
     done = on_machine(change, *SANDBOX, "cat", "/etc/resolv.conf")
     assert done.stdout == "nameserver 192.0.2.54\n", done.stderr
@@ -85,7 +85,7 @@ def test_a_resolver_file_that_leads_nowhere_does_not_stop_it() -> None:
 @needs_root
 @needs_ids
 def test_where_overlays_are_refused_a_copy_does_and_writes_through_no_link() -> None:
-    # An ordinary user may not put an overlay over what is mounted below /etc.
+    # An ordinary user may not put an overlay over anything that is mounted below /etc.
     change = """
 mkdir -p /run/resolve
 echo nameserver 192.0.2.55 > /run/resolve/stub
@@ -122,13 +122,13 @@ cat /etc/resolv.conf
 
 @needs_root
 def test_an_account_of_the_machine_does_not_open_the_lab() -> None:
-    # Its password is a real one, and the emulation is no place for it.
+    # This password is a real one, and has no place in the emulation.
     hashed = build.hash_password("a real one")
     change = f"""
 echo somebody:x:1234:1234::/:/bin/sh >> /etc/passwd
 echo 'somebody:{hashed}:20000:0:99999:7:::' >> /etc/shadow"""
     check = [sys.executable, "-c", AUTHENTICATE, "somebody", "a real one"]
-    assert on_machine(change, *check).stdout == "let in\n", "the machine itself knows it"
+    assert on_machine(change, *check).stdout == "let in\n", "the machine itself accepts it"
     assert on_machine(change, *SANDBOX, *check).stdout == "refused\n"
 
 

@@ -1,4 +1,4 @@
-"""A wrong configuration stops the start with one line that names the setting. The real hub is started with each."""
+"""A wrong configuration stops the start with one line that names the setting. Each test starts the real hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILE = {"LEARNING_LAB_READER": "file", "LEARNING_LAB_NAMESPACES_FILE": str(NAMES
 
 
 def start(tmp_path: Path, environ: dict[str, str], config: str = "") -> subprocess.CompletedProcess[str]:
-    """Start the hub with the project's configuration and a few lines before it; it is expected to end by itself."""
+    """Start the hub with a few lines before the project's configuration; it is expected to end by itself."""
     file = tmp_path / "jupyterhub_config.py"
     file.write_text(f"c = get_config()\n{config}\n" + (HUB / "jupyterhub_config.py").read_text())
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LEARNING_LAB_", "KUBE"))}
@@ -51,14 +51,20 @@ WRONG = [
         id="no file of namespaces",
     ),
     pytest.param(
-        {"LEARNING_LAB_ROOTS": "/s:/nowhere"}, "", "there is no such directory", id="a root that is not there"
+        {"LEARNING_LAB_ROOTS": "/s:/nowhere"}, "", "there is no such directory", id="a root that does not exist"
     ),
-    pytest.param({"LEARNING_LAB_ROOTS": "s"}, "", "c.LearningLab.roots has 's'", id="a root that is no absolute path"),
+    pytest.param(
+        {"LEARNING_LAB_ROOTS": "s"}, "", "c.LearningLab.roots has 's'", id="a root that is not an absolute path"
+    ),
     pytest.param({"LEARNING_LAB_ROOTS": "/"}, "", "c.LearningLab.roots has '/'", id="the whole machine as a root"),
-    pytest.param({"LEARNING_LAB_PREFIX": "not a name"}, "", "c.LearningLab.prefix", id="a prefix that is no DNS name"),
-    pytest.param({"LEARNING_LAB_PROBE_DEADLINE": "soon"}, "", "LEARNING_LAB_PROBE_DEADLINE", id="a word for a number"),
-    pytest.param({"LEARNING_LAB_PROBE_DEADLINE": "0"}, "", "probe_deadline is 0", id="a deadline of nothing"),
-    pytest.param({"LEARNING_LAB_REEDER": "file"}, "", "LEARNING_LAB_REEDER", id="a variable that is no option"),
+    pytest.param(
+        {"LEARNING_LAB_PREFIX": "not a name"}, "", "c.LearningLab.prefix", id="a prefix that is not a DNS name"
+    ),
+    pytest.param(
+        {"LEARNING_LAB_PROBE_DEADLINE": "soon"}, "", "LEARNING_LAB_PROBE_DEADLINE", id="a word instead of a number"
+    ),
+    pytest.param({"LEARNING_LAB_PROBE_DEADLINE": "0"}, "", "probe_deadline is 0", id="a deadline of 0"),
+    pytest.param({"LEARNING_LAB_REEDER": "file"}, "", "LEARNING_LAB_REEDER", id="a variable that names no option"),
     pytest.param({}, "c.LearningLab.reeder = 'file'", "c.LearningLab.reeder", id="an option that does not exist"),
     pytest.param({"LEARNING_LAB_HELP_URL": "javascript:alert(1)"}, "", "help_url", id="a help link that is a script"),
     pytest.param(
@@ -67,8 +73,12 @@ WRONG = [
     pytest.param(
         {"LEARNING_LAB_ADDRESS": "https://lab.example.com/x"}, "", "c.LearningLab.address", id="an address with a path"
     ),
-    pytest.param({"LEARNING_LAB_TRUSTED_PROXIES": "0.0.0.0/0"}, "", "trusted_proxies", id="every address is a proxy"),
-    pytest.param({"LEARNING_LAB_TRUSTED_PROXIES": "ingress"}, "", "trusted_proxies", id="a name for a proxy"),
+    pytest.param(
+        {"LEARNING_LAB_TRUSTED_PROXIES": "0.0.0.0/0"}, "", "trusted_proxies", id="every address as a trusted proxy"
+    ),
+    pytest.param(
+        {"LEARNING_LAB_TRUSTED_PROXIES": "ingress"}, "", "trusted_proxies", id="a host name as a trusted proxy"
+    ),
     pytest.param(
         {"LEARNING_LAB_TRUSTED_PROXIES": "networks of the ingress controller"},
         "",
@@ -76,7 +86,10 @@ WRONG = [
         id="what the overlays have until somebody changes it",
     ),
     pytest.param(
-        {"LEARNING_LAB_AUDIT_LOG": "/nowhere/a.log"}, "", "c.LearningLab.audit_log", id="no place for the log"
+        {"LEARNING_LAB_AUDIT_LOG": "/nowhere/a.log"},
+        "",
+        "c.LearningLab.audit_log",
+        id="an audit log that cannot be written",
     ),
     pytest.param(
         {"LEARNING_LAB_READER": "cluster", "LEARNING_LAB_KUBECONFIG": "/nowhere"},
@@ -110,8 +123,8 @@ def test_a_wrong_setting_is_refused_with_one_line_that_names_it(
     [
         next(param for param in WRONG if param.id == "an unknown reader in the file"),
         next(param for param in WRONG if param.id == "a file of namespaces that is not there"),
-        next(param for param in WRONG if param.id == "a root that is not there"),
-        next(param for param in WRONG if param.id == "a name for a proxy"),
+        next(param for param in WRONG if param.id == "a root that does not exist"),
+        next(param for param in WRONG if param.id == "a host name as a trusted proxy"),
         pytest.param(
             {},
             "c.JupyterHub.trusted_downstream_ips = ['10.0.0.5']",
@@ -144,16 +157,16 @@ def test_the_reference_page_is_what_the_options_say() -> None:
 def test_every_option_has_a_help_text_and_an_environment_variable() -> None:
     for name, trait in LearningLab.class_traits(config=True).items():
         assert len(trait.help) > 30, name
-        assert name == name.lower(), "LEARNING_LAB_<NAME> must say the same name"
+        assert name == name.lower(), "LEARNING_LAB_<NAME> must give the same name"
 
 
 @pytest.mark.parametrize(
     ("variable", "text", "name", "value"),
     [
-        pytest.param("LEARNING_LAB_ROOTS", "/s:/data", "roots", ["/s", "/data"], id="a list has colons"),
+        pytest.param("LEARNING_LAB_ROOTS", "/s:/data", "roots", ["/s", "/data"], id="a list is separated by colons"),
         pytest.param("LEARNING_LAB_PROBE_DEADLINE", "2.5", "probe_deadline", 2.5, id="a number"),
-        pytest.param("LEARNING_LAB_OPEN_BESIDE", "true", "open_beside", True, id="a truth value"),
-        pytest.param("LEARNING_LAB_TITLE", "Lab {x} é", "title", "Lab {x} é", id="a text stays as it is"),
+        pytest.param("LEARNING_LAB_OPEN_BESIDE", "true", "open_beside", True, id="a boolean"),
+        pytest.param("LEARNING_LAB_TITLE", "Lab {x} é", "title", "Lab {x} é", id="a string stays as it is"),
     ],
 )
 def test_the_environment_sets_an_option(variable: str, text: str, name: str, value: object) -> None:

@@ -1,4 +1,4 @@
-"""`make setup` and `make run` where something is missing: a sentence, and no traceback."""
+"""`make setup` and `make run` where something is missing: a message, and no traceback."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 
 from lab_testing.embedded import HUB, PROJECT, free_ports
@@ -30,7 +31,7 @@ NOWHERE = "http://127.0.0.1:1/"  # nothing answers there
 
 @pytest.fixture
 def setup() -> ModuleType:
-    """`tools/setup.py`, which is no package."""
+    """`tools/setup.py`, which is not part of a package."""
     spec = importlib.util.spec_from_file_location("setup_tool", PROJECT / "tools/setup.py")
     assert spec is not None
     assert spec.loader is not None
@@ -56,7 +57,7 @@ def checkout(setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No package index, no npm registry, and nothing that was downloaded before."""
+    """No package index, no npm registry, and no earlier downloads."""
     for name, value in {
         "UV_DEFAULT_INDEX": NOWHERE,
         "UV_CACHE_DIR": str(tmp_path / "cache"),
@@ -80,11 +81,11 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("newer", "said"),
     [
-        pytest.param(None, "setup: Python 3.11 or newer is needed, and this is 3.", id="there is no newer one"),
+        pytest.param(None, "setup: Python 3.11 or newer is needed, and this is 3.", id="there is no newer Python"),
         pytest.param(
-            "exit 127", "setup: Python 3.11 or newer is needed", id="the newer one is pyenv's, and does not run"
+            "exit 127", "setup: Python 3.11 or newer is needed", id="the newer Python is pyenv's, and does not run"
         ),
-        pytest.param('[ "$1" = -c ] || echo "newer: $*" >&2', "newer: tool --browser", id="a newer one takes over"),
+        pytest.param('[ "$1" = -c ] || echo "newer: $*" >&2', "newer: tool --browser", id="a newer Python takes over"),
     ],
 )
 def test_an_old_python_without_uv(newer: str | None, said: str, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_uv_without_a_connection_gets_a_sentence(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         setup.install_uv()
-    assert "uv could not be installed. Without a connection to the package index" in str(ended.value)
+    assert "uv could not be installed. The first run needs a connection to the package index" in str(ended.value)
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -148,22 +149,20 @@ def serve(port: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", "80 81", "²"])
-def test_a_port_that_is_none_gets_a_sentence(port: str) -> None:
+def test_an_invalid_port_gets_a_sentence(port: str) -> None:
     done = serve(port)
     assert done.returncode == 1
     assert done.stderr == f"run: PORT is {port!r}; it must be a number from 1 to 65535.\n"
 
 
-def test_a_port_that_is_taken_gets_a_sentence() -> None:
+def test_a_taken_port_gets_a_sentence() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", free_ports(1)[0]))
         other.listen()
         port = other.getsockname()[1]
         done = serve(str(port))
     assert done.returncode == 1
-    assert done.stderr == (
-        f"run: something else serves on port {port} already. Take another one: make run PORT={port + 1}\n"
-    )
+    assert done.stderr == (f"run: port {port} is already in use. Pick another one: make run PORT={port + 1}\n")
 
 
 def test_ctrl_c_ends_the_lab_within_ten_seconds_and_leaves_no_process() -> None:
@@ -179,10 +178,10 @@ def test_ctrl_c_ends_the_lab_within_ten_seconds_and_leaves_no_process() -> None:
     try:
         wait_until(lambda: answers(port), 60, said)
         assert f"http://127.0.0.1:{port}".encode() in said
-        assert len(having(marker)) >= 4  # the sandbox's two, the hub, the proxy
+        assert len(started_with(marker)) >= 4  # the sandbox's two, the hub, the proxy
         os.write(terminal, b"\x03")
         wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, 10, said)
-        wait_until(lambda: not having(marker), 1, said)
+        wait_until(lambda: not started_with(marker), 1, said)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -206,14 +205,10 @@ def answers(port: int) -> bool:
         return False
 
 
-def having(marker: str) -> list[str]:
-    """The processes that were started with a variable."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # it ended
-            if marker.encode() in each.read_bytes().split(b"\0"):
-                found.append(each.parent.name)
-    return found
+def started_with(marker: str) -> list[psutil.Process]:
+    """The processes that were started with this variable."""
+    name, _, value = marker.partition("=")
+    return [each for each in psutil.process_iter(["environ"]) if (each.info["environ"] or {}).get(name) == value]
 
 
 def wait_until(true: Callable[[], bool], seconds: float, said: bytearray) -> None:

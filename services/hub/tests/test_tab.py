@@ -1,4 +1,4 @@
-"""A tab belongs to its directory: what a server answers to a page of another one. A real hub, real servers."""
+"""A tab belongs to its directory: how a server answers a page of another one. With a real hub and real servers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REQUESTS = [
 
 
 class Tab:
-    """A page of JupyterLab, as far as its requests go."""
+    """A page of JupyterLab, reduced to its requests."""
 
     def __init__(self, person: Person, server: str = "") -> None:
         self.person = person
@@ -104,7 +104,7 @@ def test_what_another_directorys_tab_asks_for_is_refused_and_does_nothing(
     assert tab.ask("GET", "api/terminals").json() == []
 
 
-def test_the_own_mark_and_none_at_all_are_as_ever(tab: Tab) -> None:
+def test_requests_with_the_right_mark_or_none_are_handled_as_usual(tab: Tab) -> None:
     mark = tab.config["learningLabTab"]["mark"]
     assert tab.ask("GET", "api/contents/", **{HEADER: mark}).status_code == 200
     assert tab.ask("GET", f"api/contents/?learning-lab-root={mark}").status_code == 200
@@ -114,7 +114,7 @@ def test_the_own_mark_and_none_at_all_are_as_ever(tab: Tab) -> None:
     assert tab.ask("DELETE", "api/contents/made.txt", **{HEADER: mark}).status_code == 204
 
 
-def test_a_tab_of_the_same_directory_goes_on_when_that_is_opened_again(tab: Tab) -> None:
+def test_a_tab_continues_when_its_directory_is_opened_again(tab: Tab) -> None:
     mark = tab.config["learningLabTab"]["mark"]
     tab.person.post("/hub/switch", directory="/s/alice/thesis")
     tab.person.wait_until_ready()
@@ -127,7 +127,7 @@ def test_a_tab_of_the_same_directory_goes_on_when_that_is_opened_again(tab: Tab)
     assert tab.ask("GET", "api/contents/", **{HEADER: mark}).status_code == 200
 
 
-def test_a_tab_goes_on_when_its_server_was_stopped_and_started_again(tab: Tab) -> None:
+def test_a_tab_continues_when_its_server_was_stopped_and_started_again(tab: Tab) -> None:
     tab.person.stop()
     tab.person.start(directory="notebooks")
     tab.person.wait_until_ready()
@@ -135,14 +135,14 @@ def test_a_tab_goes_on_when_its_server_was_stopped_and_started_again(tab: Tab) -
     assert tab.ask("GET", "api/contents/", **{HEADER: tab.mark}).status_code == 200
 
 
-def test_a_tab_goes_on_when_the_hub_was_restarted_meanwhile(tmp_path: Path) -> None:
+def test_a_tab_continues_when_the_hub_was_restarted_meanwhile(tmp_path: Path) -> None:
     with EmbeddedLab(tmp_path / "lab") as lab:
         alice = Person(lab, "alice")
         alice.log_in()
         alice.start(directory="notebooks")
         alice.wait_until_ready()
         before = Tab(alice)
-        lab.stop()  # with its servers, as it is on one machine
+        lab.stop()  # together with its servers, as on one machine
         lab.start()
         alice.start(directory="notebooks")
         alice.wait_until_ready()
@@ -154,7 +154,7 @@ def test_a_tab_goes_on_when_the_hub_was_restarted_meanwhile(tmp_path: Path) -> N
         assert before.ask("GET", "api/contents/", **{HEADER: before.mark}).status_code == 409
 
 
-def test_a_server_beside_has_a_mark_of_its_own(tmp_path: Path) -> None:
+def test_a_second_server_has_its_own_mark(tmp_path: Path) -> None:
     with EmbeddedLab(tmp_path / "lab", environ={"LEARNING_LAB_OPEN_BESIDE": "true"}) as lab:
         alice = Person(lab, "alice")
         alice.log_in()
@@ -168,7 +168,7 @@ def test_a_server_beside_has_a_mark_of_its_own(tmp_path: Path) -> None:
         for tab, other in ((first, beside), (beside, first)):
             assert tab.ask("GET", "api/contents/", **{HEADER: tab.mark}).status_code == 200
             assert tab.ask("PUT", "api/contents/stray.txt", A_FILE, **{HEADER: other.mark}).status_code == 409
-        # The address of a server that was stopped is one below the default server's.
+        # The address of a stopped server lies below the default server's.
         alice.stop("thesis")
         assert beside.ask("PUT", "api/contents/stray.txt", A_FILE, **{HEADER: beside.mark}).status_code in (403, 409)
         answer = beside.ask("GET", "api/status", **{HEADER: beside.mark})
@@ -183,17 +183,17 @@ def test_a_server_beside_has_a_mark_of_its_own(tmp_path: Path) -> None:
 def test_a_stranger_does_not_learn_which_directory_is_open(
     tab: Tab, person: Callable[[str], Person], lab: EmbeddedLab, method: str, path: str
 ) -> None:
-    # What a directory's path alone gives is no mark.
+    # A mark cannot be computed from the directory's path alone.
     plain = hashlib.blake2b(b"/s/alice/notebooks", digest_size=8).hexdigest()
     assert plain != tab.config["learningLabTab"]["mark"]
     bob = person("bob")
     token = bob.api("POST", "/users/bob/tokens", json={"note": "test"}).json()["token"]
-    # A program's token is what the proxy lets through to somebody else's server.
+    # The proxy lets requests with a token through to somebody else's server.
     programs = [httpx.Client(base_url=lab.url, headers={"Authorization": f"token {each}"}) for each in (token, "none")]
     for http in programs:
         without = http.request(method, tab.base + path)
         assert without.status_code == 403
-        assert without.headers["Content-Type"] == "application/json", "this is not the server's answer"
+        assert without.headers["Content-Type"] == "application/json", "the server's own answer would be different"
         for mark in (OTHER, plain):
             answer = http.request(method, tab.base + path, headers={HEADER: mark})
             assert answer.status_code == 403
@@ -221,7 +221,7 @@ def test_a_title_with_markup_does_not_leave_the_configuration(
     assert answer.headers["Content-Type"] == "application/json"
 
 
-def test_a_persons_own_file_that_looks_like_a_page_is_served_as_it_is(tab: Tab) -> None:
+def test_a_users_own_file_that_looks_like_a_page_is_served_unchanged(tab: Tab) -> None:
     page = '<html><head><script id="jupyter-config-data" type="application/json">{}</script></head></html>'
     Path("/s/alice/notebooks/page.html").write_text(page)
     try:
@@ -232,7 +232,7 @@ def test_a_persons_own_file_that_looks_like_a_page_is_served_as_it_is(tab: Tab) 
 
 @pytest.fixture
 def own_configuration() -> Iterator[None]:
-    """What somebody has who has enabled and configured extensions of their own, in both places there are for it."""
+    """The home of somebody who has enabled and configured extensions, in both of the possible places."""
     account = pwd.getpwnam("alice")
     folder = Path(account.pw_dir, ".jupyter")
     files = [folder / "jupyter_server_config.json", folder / "jupyter_server_config.d" / "own.json"]
@@ -245,5 +245,5 @@ def own_configuration() -> Iterator[None]:
         file.unlink()
 
 
-def test_extensions_of_ones_own_do_not_switch_it_off(own_configuration: None, tab: Tab) -> None:
+def test_a_users_own_extensions_do_not_switch_it_off(own_configuration: None, tab: Tab) -> None:
     assert tab.ask("GET", "api/contents/", **{HEADER: OTHER}).status_code == 409

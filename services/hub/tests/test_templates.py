@@ -1,7 +1,7 @@
-"""The pages, through the loader that JupyterHub uses, with hostile data.
+"""The pages, rendered with the loader that JupyterHub uses, from hostile data.
 
-What is held here: every text is escaped, a page of ours extends JupyterHub's of that name, the form is whole without
-JavaScript, and a person who cannot see the page finds the way. How pages look and behave is for the browser tests.
+Checked here: all text is escaped, our pages extend JupyterHub's pages of the same name, the form is complete without
+JavaScript, and people who cannot see the page can use it. How pages look and behave is left to the browser tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lab_testing.rendered_pages import HOSTILE, OURS, STATIC, STOCK, SYNC, Page,
 from learning_lab.menu import Asked, Menu
 
 OWN_ONLY = {"menu.html", "switch.html"}  # JupyterHub has no page of that name
-STOCK_INSIDE = {"admin.html", "token.html", "oauth.html", "accept-share.html"}  # JupyterHub's own, in our header
+STOCK_INSIDE = {"admin.html", "token.html", "oauth.html", "accept-share.html"}  # JupyterHub's own, below our header
 
 
 def our_pages() -> Iterator[str]:
@@ -119,7 +119,7 @@ async def test_the_token_is_sent_in_the_form_and_not_left_in_the_address() -> No
 
 
 async def test_enter_in_a_field_does_not_press_the_first_cards_own_button() -> None:
-    # A browser presses the first submit button of a form; that of the first card would win over what is typed.
+    # A browser presses the first submit button of a form. The first card's button would override the typed text.
     page = await render("menu.html", menu=menu_of(plain_card("genomics", checked=True), plain_card("thesis")))
     first, *others = page.all("button")
     assert "name" not in first
@@ -142,9 +142,11 @@ async def test_a_refused_text_is_kept_and_the_error_is_said_once() -> None:
 @pytest.mark.parametrize(
     ("menu", "said"),
     [
-        pytest.param(menu_of(None), "nothing to open right now", id="nobody granted anything"),
+        pytest.param(menu_of(None), "nothing to open right now", id="nothing is granted"),
         pytest.param(
-            menu_of(None, notices=("Your list cannot be read.",)), "Your list cannot be read.", id="the list is unknown"
+            menu_of(None, notices=("Your list cannot be read.",)),
+            "Your list cannot be read.",
+            id="the list cannot be read",
         ),
         pytest.param(
             menu_of(None, plain_card("archive", problem="It is not there.")),
@@ -170,12 +172,12 @@ async def test_the_filter_comes_with_more_than_seven_cards(others: int, filtered
     assert bool(page.all("input", type="search")) is filtered
 
 
-async def test_a_wish_is_not_called_read_only() -> None:
+async def test_a_request_for_reading_is_not_called_read_only() -> None:
     page = await render("menu.html", menu=menu_of(plain_card("genomics", writing="unwanted", checked=True)))
     assert "read only" not in page.text
     assert "for reading" in page.text
     (badge,) = [found for found in page.all("b") if "title" in found]
-    assert badge["title"] in page.text, "who cannot point at it is told too"
+    assert badge["title"] in page.text, "people who cannot hover over it are told too"
     page = await render("menu.html", menu=menu_of(plain_card("genomics", writing="impossible", checked=True)))
     assert "read only" in page.text
     assert "for reading" not in page.text

@@ -29,6 +29,7 @@ from lab_testing.forked_servers import (
     until,
     until_ready,
 )
+from lab_testing.processes import running
 from learning_lab.forking.parents import Forked, Request
 from learning_lab.warm.start import WarmParent
 
@@ -128,8 +129,7 @@ class TestExtensions:
 
     async def test_leave_nothing_of_the_trial(self, first: tuple[Request, Forked]) -> None:
         nobody = pwd.getpwnam("nobody").pw_uid
-        of_nobody = [each for each in Path("/proc").iterdir() if each.name.isdecimal() and each.stat().st_uid == nobody]
-        assert of_nobody == []
+        assert running("", nobody) == []
         assert list(Path("/tmp").glob("learning-lab-trial-*")) == []
 
     async def test_that_change_are_new_in_the_next_server_and_old_in_those_that_run(

@@ -6,8 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,10 +24,10 @@ class TestDecision:
     @pytest.mark.parametrize(
         ("given", "verb"),
         [
-            pytest.param({"latest": {"hub": OLD}}, "rest", id="the same digest: nothing"),
-            pytest.param({}, "announce", id="another digest: people are told first"),
-            pytest.param({"notice": timedelta(0)}, "restart", id="without a notice it restarts at once"),
-            pytest.param({"planned_at": NOW + QUARTER}, "wait", id="announced and not yet due"),
+            pytest.param({"latest": {"hub": OLD}}, "rest", id="the same digest: nothing happens"),
+            pytest.param({}, "announce", id="another digest: it is announced first"),
+            pytest.param({"notice": timedelta(0)}, "restart", id="without a notice: it restarts at once"),
+            pytest.param({"planned_at": NOW + QUARTER}, "wait", id="announced, but not yet due"),
             pytest.param({"planned_at": NOW}, "restart", id="announced and due"),
             pytest.param(
                 {"planned_at": NOW + QUARTER, "notice": timedelta(0)},
@@ -40,9 +38,9 @@ class TestDecision:
                 {"restarted_for": f"hub=sha256:{'c' * 64}"}, "announce", id="restarted for another digest before"
             ),
             pytest.param(
-                {"restarted_for": f"hub={NEW}"}, "rest", id="restarted for it already: never twice for one digest"
+                {"restarted_for": f"hub={NEW}"}, "rest", id="already restarted for it: never twice for one digest"
             ),
-            pytest.param({"running": {}, "notice": timedelta(0)}, "restart", id="what runs has no digest"),
+            pytest.param({"running": {}, "notice": timedelta(0)}, "restart", id="the running image has no digest"),
         ],
     )
     def test_of(self, given: dict[str, Any], verb: str) -> None:
@@ -62,14 +60,6 @@ class TestDecision:
         assert target({"proxy": NEW, "hub": OLD}) == target({"hub": OLD, "proxy": NEW}) == f"hub={OLD},proxy={NEW}"
 
 
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    with Wire() as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield server
-        server.shutdown()
-
-
 SELECTOR = {"app.kubernetes.io/name": "learning-lab"}
 PROXY_SELECTOR = {"app.kubernetes.io/component": "proxy"}
 DEPLOYMENT = "/apis/apps/v1/namespaces/lab/deployments/learning-lab"
@@ -82,7 +72,7 @@ PODS = "/api/v1/namespaces/lab/pods?labelSelector=app.kubernetes.io%2Fname%3Dlea
 
 @pytest.fixture
 def cluster(wire: Wire) -> Cluster:
-    """A cluster on which the hub runs the old digest of a tag that means the new one. The proxy is up to date."""
+    """A cluster where the hub runs the old digest of a tag that has moved to the new one. The proxy is up to date."""
     beside = {"name": "beside", "image": f"registry.example.com/lab/beside@{OLD}"}
     wire.objects = {
         DEPLOYMENT: deployment("hub", SELECTOR, beside),
@@ -92,7 +82,7 @@ def cluster(wire: Wire) -> Cluster:
         PODS: {
             "items": [
                 pod("2026-11-23T13:00:00Z", OLD),
-                pod("2026-11-22T13:00:00Z", NEW),  # an old one on its way out
+                pod("2026-11-22T13:00:00Z", NEW),  # an old one that is being deleted
             ]
         },
     }
@@ -121,9 +111,7 @@ class TestUpdate:
     def look_at_both(self, wire: Wire, cluster: Cluster, notice: timedelta = QUARTER) -> list[Decision]:
         return update(cluster, Registry({HUB.registry: wire.url}, {}), notice, NOW)
 
-    def test_a_new_proxy_alone_is_started_at_once_and_nobody_reads_that_work_was_stopped(
-        self, wire: Wire, cluster: Cluster
-    ) -> None:
+    def test_a_new_proxy_alone_restarts_at_once_without_a_notice(self, wire: Wire, cluster: Cluster) -> None:
         wire.tags = {MANIFEST: OLD, PROXY_MANIFEST: NEW}
         assert [each.verb for each in self.look_at_both(wire, cluster)] == ["rest", "restart"]
         assert [path for path, _ in wire.patches] == [PROXY]
@@ -135,17 +123,17 @@ class TestUpdate:
         assert [each.verb for each in self.look_at_both(wire, cluster, timedelta(0))] == ["restart", "restart"]
         assert [path for path, _ in wire.patches] == [DEPLOYMENT, NOTICE, PROXY]
 
-    def test_people_are_told_first(self, wire: Wire, cluster: Cluster) -> None:
+    def test_an_update_is_announced_first(self, wire: Wire, cluster: Cluster) -> None:
         assert self.look(wire, cluster).verb == "announce"
         assert wire.patches == [(NOTICE, {"data": {"planned-at": "2026-11-23T14:15:00+00:00"}})]
 
-    def test_who_pushes_every_few_minutes_does_not_put_it_off(self, wire: Wire, cluster: Cluster) -> None:
+    def test_frequent_pushes_do_not_put_it_off(self, wire: Wire, cluster: Cluster) -> None:
         wire.objects[NOTICE] = {"data": {"planned-at": (NOW + QUARTER).isoformat()}}
         wire.tags[MANIFEST] = "sha256:" + "c" * 64  # newer than what was announced
         assert self.look(wire, cluster).verb == "wait"
         assert not wire.patches
 
-    def test_when_it_is_due_the_deployment_restarts_and_the_pages_tell_it(self, wire: Wire, cluster: Cluster) -> None:
+    def test_when_it_is_due_the_deployment_restarts_and_the_pages_say_so(self, wire: Wire, cluster: Cluster) -> None:
         wire.objects[NOTICE] = {"data": {"planned-at": NOW.isoformat()}}
         assert self.look(wire, cluster).verb == "restart"
         (first, patch), (second, told) = wire.patches
@@ -153,9 +141,9 @@ class TestUpdate:
         assert told["data"] == {"planned-at": None, "updated-at": "2026-11-23T14:00:00+00:00"}
         annotations = patch["spec"]["template"]["metadata"]["annotations"]
         assert annotations["learning-lab.dev/restarted-for"] == f"hub={NEW}"
-        assert set(patch["spec"]["template"]) == {"metadata"}, "nothing but annotations is changed"
+        assert set(patch["spec"]["template"]) == {"metadata"}, "only annotations may change"
 
-    def test_a_tag_that_went_back_is_announced_no_more(self, wire: Wire, cluster: Cluster) -> None:
+    def test_a_tag_that_moved_back_is_no_longer_announced(self, wire: Wire, cluster: Cluster) -> None:
         wire.tags[MANIFEST] = OLD
         wire.objects[NOTICE] = {"data": {"planned-at": NOW.isoformat()}}
         assert self.look(wire, cluster).verb == "rest"
@@ -171,20 +159,20 @@ class TestUpdate:
         assert self.look(wire, cluster, timedelta(0)).verb == "rest"
         assert not wire.patches
 
-    def test_people_are_told_of_no_update_that_the_cluster_refused(self, wire: Wire, cluster: Cluster) -> None:
+    def test_no_update_that_the_cluster_refused_is_announced(self, wire: Wire, cluster: Cluster) -> None:
         wire.refuses = DEPLOYMENT
         with pytest.raises(UpdateError, match="answered 403 to PATCH"):
             self.look(wire, cluster, timedelta(0))
         assert [path for path, _ in wire.patches] == [DEPLOYMENT]
 
-    def test_a_restart_is_for_one_digest_once(self, wire: Wire, cluster: Cluster) -> None:
+    def test_nothing_restarts_twice_for_one_digest(self, wire: Wire, cluster: Cluster) -> None:
         self.look(wire, cluster, timedelta(0))
         (_, patch), _ = wire.patches
         wire.objects[DEPLOYMENT]["spec"]["template"]["metadata"] |= patch["spec"]["template"]["metadata"]
         wire.patches.clear()
         decision = self.look(wire, cluster, timedelta(0))
         assert decision.verb == "rest"
-        assert "was restarted for it already" in decision.why
+        assert "was already restarted for it" in decision.why
         assert not wire.patches
 
     def test_nothing_is_restarted_when_the_registry_is_broken(self, wire: Wire, cluster: Cluster) -> None:
@@ -193,16 +181,16 @@ class TestUpdate:
             self.look(wire, cluster, timedelta(0))
         assert not wire.patches
 
-    def test_a_tag_that_nodes_do_not_pull_again_is_said(self, wire: Wire, cluster: Cluster) -> None:
+    def test_a_tag_that_nodes_do_not_pull_again_is_reported(self, wire: Wire, cluster: Cluster) -> None:
         del wire.objects[DEPLOYMENT]["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"]
         with pytest.raises(UpdateError, match="no imagePullPolicy Always"):
             self.look(wire, cluster)
 
-    def test_images_by_digest_are_nothing_to_look_for(self, wire: Wire, cluster: Cluster) -> None:
+    def test_images_by_digest_are_not_checked(self, wire: Wire, cluster: Cluster) -> None:
         del wire.objects[DEPLOYMENT]["spec"]["template"]["spec"]["containers"][0]
         assert "by digest" in self.look(wire, cluster).why
 
-    def test_a_right_that_is_missing_is_said(self, wire: Wire, cluster: Cluster) -> None:
+    def test_a_missing_right_is_reported(self, wire: Wire, cluster: Cluster) -> None:
         del wire.objects[NOTICE]
         with pytest.raises(UpdateError, match=re.escape(f"answered 403 to GET {NOTICE}. Is the overlay applied")):
             self.look(wire, cluster)
@@ -212,5 +200,5 @@ class TestUpdate:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("KUBERNETES_")}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert done.stderr.startswith("image-update: This is no pod with a service account")
+        assert done.stderr.startswith("image-update: This is not a pod with a service account")
         assert len(done.stderr.splitlines()) == 1

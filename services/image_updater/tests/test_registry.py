@@ -1,11 +1,9 @@
-"""What a tag means, asked of a registry that speaks the wire format: log-ins, and answers that are none."""
+"""Asking a registry that speaks the wire format for a tag's digest: log-ins, and unusable answers."""
 
 from __future__ import annotations
 
 import base64
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,6 @@ import pytest
 
 from image_updater.registry import Image, Registry, UpdateError, addresses, credentials
 from lab_testing.registry_double import HUB, MANIFEST, NEW, OLD, Wire, secured
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    with Wire() as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -37,7 +27,7 @@ def wire() -> Iterator[Wire]:
         (f"registry.example.com/lab/hub:1@{OLD}", None),
     ],
 )
-def test_a_reference_is_taken_apart_as_docker_does(reference: str, image: Image | None) -> None:
+def test_a_reference_is_parsed_as_docker_does(reference: str, image: Image | None) -> None:
     assert Image.parse(reference) == image
 
 
@@ -54,7 +44,7 @@ class TestRegistry:
     @pytest.mark.parametrize("challenge", ['Bearer realm="http://{}/token",service="r"', "Negotiate", ""])
     def test_a_password_does_not_go_over_http_or_to_a_stranger(self, wire: Wire, challenge: str) -> None:
         wire.token, wire.challenge = "Bearer x", challenge.format(wire.url.removeprefix("http://"))
-        with pytest.raises(UpdateError, match=r"wants a log-in\. Give UPDATE_CREDENTIALS"):
+        with pytest.raises(UpdateError, match=r"requires a log-in\. Set UPDATE_CREDENTIALS"):
             Registry({HUB.registry: wire.url}, {HUB.registry: "bot:secret"}).digest(HUB)
 
     @pytest.mark.parametrize("answered", [{"token": "ticket"}, {"access_token": "ticket", "expires_in": 300}])
@@ -79,7 +69,7 @@ class TestRegistry:
         monkeypatch.setenv("SSL_CERT_FILE", str(secured(wire, tmp_path).file))
         wire.token, wire.challenge = "Bearer ticket", f'Bearer realm="{wire.url}/token"'
         wire.objects["/token?"] = answered
-        with pytest.raises(UpdateError, match=r"The log-in of registry\.example\.com failed: 200\. Check") as refused:
+        with pytest.raises(UpdateError, match=r"The log-in to registry\.example\.com failed: 200\. Check") as refused:
             Registry({HUB.registry: wire.url}, {}).digest(HUB)
         assert "\n" not in str(refused.value)
 
@@ -91,9 +81,9 @@ class TestRegistry:
 
     def test_a_password_does_not_go_over_http_to_another_machine(self, wire: Wire) -> None:
         wire.token, wire.challenge = "Basic x", 'Basic realm="x"'
-        # This machine too, by an address that is treated as any other.
+        # This is this machine too, but at an address that is treated like any other.
         elsewhere = wire.url.replace("127.0.0.1", "127.0.0.2")
-        with pytest.raises(UpdateError, match="wants a log-in"):
+        with pytest.raises(UpdateError, match="requires a log-in"):
             Registry({HUB.registry: elsewhere}, {HUB.registry: "bot:secret"}).digest(HUB)
         assert [headers.get("Authorization") for headers in wire.asked] == [None]
 
@@ -114,10 +104,10 @@ class TestRegistry:
             Registry({HUB.registry: wire.url}, {}).digest(HUB)
 
     def test_a_registry_that_is_down_is_one_sentence(self) -> None:
-        with pytest.raises(UpdateError, match=r"cannot be asked: .*Is the registry up"):
+        with pytest.raises(UpdateError, match=r"cannot be reached: .*Is the registry up"):
             Registry({HUB.registry: "http://127.0.0.1:9"}, {}).digest(HUB)
 
-    def test_where_registries_answer_is_read_from_the_environment(self) -> None:
+    def test_registry_addresses_are_read_from_the_environment(self) -> None:
         assert addresses("localhost:5001=http://registry:5000/ b=https://c") == {
             "localhost:5001": "http://registry:5000",
             "b": "https://c",
@@ -134,7 +124,7 @@ class TestRegistry:
         file.write_text(json.dumps({"auths": {"https://registry.example.com/v1/": {"auth": auth}, "x": {}}}))
         assert credentials(str(file)) == {"registry.example.com": "bot:secret"}
 
-    def test_a_log_in_of_docker_hub_is_for_where_its_registry_answers(self, tmp_path: Path) -> None:
+    def test_a_docker_hub_log_in_is_used_for_its_registrys_address(self, tmp_path: Path) -> None:
         file = tmp_path / "config.json"
         auth = base64.b64encode(b"bot:secret").decode()
         file.write_text(json.dumps({"auths": {"https://index.docker.io/v1/": {"auth": auth}}}))
@@ -143,8 +133,8 @@ class TestRegistry:
     @pytest.mark.parametrize(
         "text", ['{"auths": {"x": {"auth": "%%%"}}}', '{"auths": {"x": {"auth": 5}}}', '{"auths": []}', "[]", "{}", "x"]
     )
-    def test_what_is_no_docker_configuration_is_one_sentence(self, tmp_path: Path, text: str) -> None:
+    def test_an_invalid_docker_configuration_is_one_sentence(self, tmp_path: Path, text: str) -> None:
         file = tmp_path / "config.json"
         file.write_text(text)
-        with pytest.raises(UpdateError, match=r"no docker config\.json"):
+        with pytest.raises(UpdateError, match=r"not a Docker config\.json"):
             credentials(str(file))

@@ -1,5 +1,5 @@
-// Command coredns is CoreDNS with the plugins of kubeadm's Corefile and of the node's name server, and no others: the
-// whole of it has the clients of every cloud in it and takes minutes to build.
+// Command coredns is CoreDNS with only the plugins that kubeadm's Corefile and the node's name server use. The full
+// program includes clients for every cloud, and takes minutes to build.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// The Kubernetes that the node image runs, and the kubectl of the checkout: the released sources, built by Go alone.
-// 1.34 is the last minor version whose kubelet starts on cgroup v1 without a setting (KEP-4569).
+// The Kubernetes in the node image, and the checkout's kubectl: the released sources, built with nothing but Go.
+// 1.34 is the last minor version whose kubelet starts on cgroup v1 without extra configuration (KEP-4569).
 module learning-lab/kind/kubernetes
 
 go 1.24.0

@@ -1,4 +1,4 @@
-// Command pause holds the namespaces of a pod open until it is told to end, and reaps what is left behind.
+// Command pause keeps a pod's namespaces open until it is told to end, and reaps orphaned processes.
 package main
 
 import (

@@ -1,12 +1,12 @@
-"""From a user id to the name of the user's namespace.
+"""Turns a user id into the name of the user's namespace.
 
 Rules kept here:
-- a user id that is a DNS label (RFC 1123, as Kubernetes asks of a namespace's name) is the name itself;
-- any other becomes a slug: what can be kept of it, ``---``, and a hash of the exact user id;
-- a user id that has ``---`` in it is slugged too, so no user id can be written that is another's slug.
+- a user id that is a DNS label (RFC 1123, which Kubernetes requires of a namespace's name) is used as the name;
+- any other becomes a slug: the characters that can be kept, ``---``, and a hash of the exact user id;
+- a user id that contains ``---`` becomes a slug too, so no user id can equal another's slug.
 
-So two user ids never share a namespace: the first kind has no ``---`` and is the id itself; the second kind differs
-in 80 bits of BLAKE2b. ``J.Doe`` and ``j.doe`` are two people.
+So two user ids never share a namespace: names of the first kind have no ``---`` and are the ids themselves; names of
+the second kind differ in an 80-bit BLAKE2b hash. ``J.Doe`` and ``j.doe`` are two different users.
 
 >>> namespace_name("alice")
 'alice'
@@ -39,16 +39,16 @@ def namespace_name(userid: str) -> str:
     """The name of a user's namespace.
 
     Args:
-        userid: the user id exactly as the accounts have it.
+        userid: the user id, exactly as in the account.
 
     Returns:
         A DNS label of at most 63 characters.
 
     Raises:
-        InvalidUserId: empty, longer than 255 bytes, with a slash or a control character, or ``.`` or ``..``.
+        InvalidUserId: it is empty, longer than 255 bytes, ``.`` or ``..``, or contains a slash or a control character.
 
-    Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names; that slugs must
-    be injective is the lesson of CVE-2020-15110.
+    Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names. CVE-2020-15110
+    shows why slugs must be injective.
     """
     check_userid(userid)
     if _LABEL.fullmatch(userid) and len(userid) <= LONGEST_LABEL and SEPARATOR not in userid:
@@ -57,7 +57,7 @@ def namespace_name(userid: str) -> str:
     mark = base64.b32encode(digest).decode("ascii").lower()
     room = LONGEST_LABEL - len(SEPARATOR) - _HASH_LENGTH
     kept = re.sub(r"[^a-z0-9]+", "-", userid.lower())[:room].strip("-")
-    # With nothing to keep, "u" begins it: a label cannot begin with a hyphen.
+    # If nothing can be kept, start with "u", because a label cannot begin with a hyphen.
     return f"{kept or 'u'}{SEPARATOR}{mark}"
 
 
@@ -65,7 +65,7 @@ def check_userid(userid: str) -> None:
     """Check that a text can be a user id.
 
     Raises:
-        InvalidUserId: as `namespace_name`.
+        InvalidUserId: as for `namespace_name`.
     """
     shown = repr(userid[:40])
     try:
@@ -73,8 +73,8 @@ def check_userid(userid: str) -> None:
     except UnicodeEncodeError:
         raise InvalidUserId(f"The user id {shown} is not valid text (a lone surrogate).") from None
     if not userid or length > LONGEST_USER_ID:
-        raise InvalidUserId(f"A user id has 1 to {LONGEST_USER_ID} bytes; {shown} has {length}.")
+        raise InvalidUserId(f"A user id must have 1 to {LONGEST_USER_ID} bytes; {shown} has {length}.")
     if userid in {".", ".."} or "/" in userid or any(unicodedata.category(char) == "Cc" for char in userid):
         raise InvalidUserId(
-            f"The user id {shown} cannot be used: it is '.' or '..', or has a slash or a control character."
+            f"The user id {shown} cannot be used: it is '.' or '..', or contains a slash or a control character."
         )

@@ -1,9 +1,9 @@
-"""What a reader of namespaces is, and the rule by which a namespace is a user's.
+"""The interface of a reader of namespaces, and the rule that says when a namespace is a user's.
 
 Rules kept here:
-- a namespace is a user's only when it carries the label ``<prefix>/user: "true"`` and the annotation
-  ``<prefix>/userid`` equal to the user id exactly: a user called ``kube-system`` or ``default`` gets nothing;
-- the reader knows nothing of users, the rule knows nothing of clusters and files.
+- a namespace is a user's only if it has the label ``<prefix>/user: "true"`` and the annotation ``<prefix>/userid`` with
+  exactly the user id: a user called ``kube-system`` or ``default`` gets nothing;
+- readers know nothing about users, and the rule knows nothing about clusters and files.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ PREFIX = "learning-lab.dev"
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """The metadata of one namespace, as far as it is read here.
+    """The part of a namespace's metadata that this package reads.
 
     Attributes:
-        name: its name.
-        labels: label key to value.
-        annotations: annotation key to value.
+        name: the namespace's name.
+        labels: its labels, by key.
+        annotations: its annotations, by key.
     """
 
     name: str
@@ -34,30 +34,30 @@ class Namespace:
 
 
 class Reader(Protocol):
-    """Reads namespaces from somewhere. Calls block; they may come from several threads at once."""
+    """Reads namespaces from some source. Its methods block, and several threads may call them at once."""
 
     def read(self, namespace: str) -> Namespace:
         """Read one namespace now.
 
         Raises:
-            AnnotationError: one of its kinds.
+            AnnotationError: one of its subclasses.
         """
         ...
 
     def peek(self, namespace: str, age: float) -> Namespace | None:
-        """A namespace as it was at most `age` seconds ago, without any I/O; None when that is not known."""
+        """A namespace as it was at most `age` seconds ago, without any I/O; None if that is not known."""
         ...
 
     def list(self, label_selector: str | None = None) -> Iterator[Namespace]:
         """Read all namespaces, or those that a label selector ("a=b,c=d") matches.
 
         Raises:
-            AnnotationError: one of its kinds.
+            AnnotationError: one of its subclasses.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close any connections."""
         ...
 
 
@@ -67,22 +67,22 @@ def user_namespace(reader: Reader, userid: str, prefix: str = PREFIX) -> Namespa
     Args:
         reader: where namespaces come from.
         userid: the user id.
-        prefix: of the label and the annotation that mark it.
+        prefix: the prefix of the label and the annotation that mark the namespace.
 
     Raises:
         InvalidUserId: the text cannot be a user id.
         NamespaceNotFound: there is none, or it is not marked as this user's.
-        AnnotationError: another kind, from the reader.
+        AnnotationError: another of its subclasses, from the reader.
     """
     namespace = reader.read(namespace_name(userid))
     problem = marking_problem(namespace, userid, prefix)
     if problem:
-        raise NamespaceNotFound(f"The namespace {namespace.name!r} is not the one of user {userid!r}: {problem}")
+        raise NamespaceNotFound(f"The namespace {namespace.name!r} does not belong to user {userid!r}: {problem}")
     return namespace
 
 
 def marking_problem(namespace: Namespace, userid: str, prefix: str = PREFIX) -> str | None:
-    """Why a namespace is not a user's, as a sentence that says what to do; None when it is."""
+    """Why a namespace is not a user's, as a sentence that says what to do; None if it is."""
     if namespace.labels.get(f"{prefix}/user") != "true":
         return f"it lacks the label {prefix}/user=true. If it is theirs, add it with kubectl label."
     if namespace.annotations.get(f"{prefix}/userid") != userid:

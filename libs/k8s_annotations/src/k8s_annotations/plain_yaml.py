@@ -1,7 +1,7 @@
-"""What may be handed to PyYAML: a text without aliases and not nested too deep.
+"""Checks that YAML is safe to give to PyYAML: without aliases, and not nested too deep.
 
-Aliases make gigabytes of a few bytes, and PyYAML's composer recurses on the C stack, where the process would end. So a
-text is walked as a stream of events first, which does neither.
+Aliases turn a few bytes into gigabytes, and PyYAML's composer recurses on the C stack, where an overflow ends the
+process. So the text is first read as a stream of events, which does neither.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import yaml
 
 DEEPEST = 50  # levels
 
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a safe one, in C where there is libyaml
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a safe loader, in C if libyaml is there
 
 
 class Excess(NamedTuple):
-    """What a text has too much of, and the line (1-based) where it begins."""
+    """Which limit a text exceeds, and the 1-based line where it does."""
 
     kind: Literal["alias", "depth"]
     line: int
 
 
 def find_excess(text: bytes) -> Excess | None:
-    """Find the first alias, or the first level below `DEEPEST`; None when the text is plain.
+    """Find the first alias, or the first level below `DEEPEST`; None if there is neither.
 
     Raises:
-        yaml.YAMLError: it is no YAML.
-        UnicodeError: it is no UTF-8.
+        yaml.YAMLError: the text is not YAML.
+        UnicodeError: the text is not UTF-8.
     """
     depth = 0
-    event: Any  # the stubs give an event's mark as one that may be missing; the parser sets it
+    event: Any  # the stubs say that an event's mark may be missing, but the parser always sets it
     for event in yaml.parse(text, Loader=Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:

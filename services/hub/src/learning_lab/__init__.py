@@ -1,7 +1,7 @@
-"""JupyterHub with a menu of the notebook directories that are yours.
+"""JupyterHub with a menu of your notebook directories.
 
-What a site's configuration names: `configure`, and the classes that its entry points stand for. They are imported when
-they are asked for: people's servers import parts of this package, and need no hub.
+This module exports what a site's configuration names: `configure`, and the classes behind the entry points. They are
+imported lazily, because people's servers import parts of this package and need no hub.
 """
 
 from __future__ import annotations

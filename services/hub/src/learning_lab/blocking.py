@@ -1,9 +1,9 @@
 """Blocking calls off the event loop, for calls that may never return (PAM, the name service).
 
 Rules kept here:
-- threads are daemons: a call that hangs does not keep the hub from ending. A `ThreadPoolExecutor` joins its threads
-  at exit, and its hung threads are gone for everybody else;
-- who waits stops waiting at the deadline; the place that the call holds is free only when the call has ended.
+- threads are daemons, so a call that hangs does not keep the hub from ending. A `ThreadPoolExecutor` would join its
+  threads at exit, and its hung threads would be lost to all other calls;
+- a caller stops waiting at its deadline, but the place that its call holds becomes free only when the call has ended.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 class DaemonThreads(concurrent.futures.Executor):
-    """A free thread for each call, a new one when none is free. Callers must limit concurrency (`Places`).
+    """Runs each call in an idle thread, or in a new one when none is idle. Callers must limit concurrency (`Places`).
 
-    *Notes*: threads are kept, because `Thread.start` waits for the new thread: measured, 2 ms of a busy event loop.
+    *Notes*: threads are kept, because `Thread.start` waits for the new thread, measured at 2 ms of a busy event loop.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class DaemonThreads(concurrent.futures.Executor):
         """Run a function in a thread.
 
         Returns:
-            Its future. It cannot be cancelled: no call waits for a thread.
+            Its future. It cannot be cancelled, because no call waits for a thread.
         """
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
@@ -62,7 +62,7 @@ class DaemonThreads(concurrent.futures.Executor):
             self._calls.get()()
 
     def _is_idle(self) -> None:
-        # Before the result is told: who waits for it may submit the next call at once.
+        # Called before the result is set: whoever waits for it may submit the next call at once.
         with self._lock:
             self._idle += 1
 
@@ -73,10 +73,10 @@ def in_thread(threads: concurrent.futures.Executor, function: Callable[..., T], 
 
 
 class Places:
-    """A number of places for calls that may hang.
+    """Limits how many calls that may hang can run at the same time.
 
     Args:
-        count: calls at the same time, hung ones included.
+        count: how many calls may run at the same time, including hung ones.
     """
 
     def __init__(self, count: int) -> None:
@@ -88,7 +88,7 @@ class Places:
 
         Args:
             start: starts the call and returns what to wait for.
-            within: seconds, the wait for a place included.
+            within: seconds to wait, including the wait for a place.
 
         Returns:
             What the call returns.
@@ -113,4 +113,4 @@ class Places:
         self._held.discard(future)
         self._free.release()
         if not future.cancelled():
-            future.exception()  # read, so that asyncio does not report one that nobody waited for
+            future.exception()  # read it, so that asyncio does not report an exception that nobody waited for

@@ -1,6 +1,6 @@
-"""`configure(c)`: what makes a JupyterHub a Learning Lab.
+"""`configure(c)` turns a JupyterHub into a Learning Lab.
 
-The site's `jupyterhub_config.py` says its own policy first and calls this last; whatever the site has set stays.
+The site's `jupyterhub_config.py` sets its own options first and calls this last; whatever the site has set stays.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from .serving.forwarded import TrustedProxies
 from .settings import LearningLab, environment_settings
 from .spawners.local import LabLocalSpawner
 
-# Scripts and styles may be inline because JupyterHub's page.html, which ours extends, has them inline. Everything
-# that leads out of the lab is closed: no foreign script, frame, form target or base address.
+# Scripts and styles may be inline because JupyterHub's page.html, which ours extends, has them inline. Anything from
+# outside the lab is blocked: scripts, frames, form targets and base addresses.
 CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'self'",
@@ -51,16 +51,16 @@ def configure(c: Config) -> None:
     """Set up JupyterHub as a lab. Call it last in `jupyterhub_config.py`.
 
     Args:
-        c: the configuration so far. `c.LearningLab` and ``LEARNING_LAB_*`` in the environment say what is special
-            here; the configuration wins over the environment.
+        c: the configuration so far. The lab's own options come from `c.LearningLab` and from ``LEARNING_LAB_*`` in the
+            environment; the configuration takes precedence.
 
     Raises:
-        SystemExit: with one line that names the setting, when one is wrong.
+        SystemExit: a setting is wrong. The message is one line and names the setting.
     """
     try:
         settings = load_settings(c)
         _serve(c, settings)
-        Services.instance()  # a reader that cannot be made stops the start, not the first log-in
+        Services.instance()  # made now, so that a wrong reader stops the start and not the first log-in
         _default(c.JupyterHub, "spawner_class", "lab-local")
         if os.environ.get("LAB_CONTAINER") == "1" and _starts_processes(c.JupyterHub.spawner_class):
             reserved_ports.check(_ports(c))
@@ -68,10 +68,10 @@ def configure(c: Config) -> None:
         sys.exit(f"learning-lab: cannot start: {error}")
 
     if settings.reader == "cluster" and settings.prefix != PREFIX:
-        # The hub may not read policies, so it cannot look.
+        # The hub may not read policies, so it cannot check this itself.
         sys.stderr.write(
             f"learning-lab: the prefix is {settings.prefix}: the policy that says who may change its annotations must"
-            " name it too. It is one line of k8s/components/annotation-guard/policy.yaml, the variable `prefix`.\n"
+            " name it too. Set the variable `prefix` in k8s/components/annotation-guard/policy.yaml.\n"
         )
 
     _default(c.JupyterHub, "authenticator_class", "lab-pam")
@@ -79,7 +79,7 @@ def configure(c: Config) -> None:
         _keep_warm(c)
     _default(c.JupyterHub, "allow_named_servers", settings.open_beside)
     people = _give_addresses(c, settings)
-    # A bad directory is a person's problem and must never count towards stopping the hub.
+    # A bad directory is one user's problem, and must never count towards stopping the hub.
     _default(c.Spawner, "consecutive_failure_limit", 0)
     templates = str(Path(__file__).with_name("pages") / "templates")
     c.JupyterHub.template_paths = [*_listed(c.JupyterHub, "template_paths"), templates]
@@ -87,16 +87,16 @@ def configure(c: Config) -> None:
     tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))
     tornado_settings["headers"] = _headers(people) | dict(tornado_settings.get("headers", {}))
     tornado_settings["transforms"] = [origins.Severed, *tornado_settings.get("transforms", [])]
-    # The pages have the token in them; a script of another page may read a cookie, but not the page.
+    # The hub's pages contain the token. A script on another page could read the cookie, but it cannot read the pages.
     tornado_settings["xsrf_cookie_kwargs"] = {"httponly": True} | dict(tornado_settings.get("xsrf_cookie_kwargs", {}))
     c.JupyterHub.tornado_settings = tornado_settings
     origins.install()
     base_url = str(c.JupyterHub.get("base_url", "/")).rstrip("/") + "/hub/"
-    # JupyterHub calls a callable with the current user and gives the template what it returns.
+    # JupyterHub calls a callable with the current user and passes what it returns to the template.
     c.JupyterHub.template_vars = {
         "lab_title": settings.title,
         "lab_help_url": settings.help_url,
-        # Where the hub has the files of people's JupyterLab; "" where a server brings its own.
+        # Where the hub serves the JupyterLab files of people's servers; "" where a server brings its own.
         "lab_jupyterlab": base_url + jupyterlab_files.ADDRESS if _has_their_jupyterlab(c) else "",
         "lab_static": lambda _user: functools.partial(static_url, base_url),
         "lab_servers": lambda user: functools.partial(servers_of, user),
@@ -111,7 +111,7 @@ def _starts_processes(spawner_class: object) -> bool:
 
 
 def _has_their_jupyterlab(c: Config) -> bool:
-    """Whether the pages of people's servers will ask the hub for JupyterLab's files; see `LabLocalSpawner.user_env`."""
+    """Whether users' servers load JupyterLab's files from the hub; see `LabLocalSpawner.user_env`."""
     sections = (c.Spawner, c.LocalProcessSpawner, c.LabLocalSpawner)
     return (
         _starts_processes(c.JupyterHub.spawner_class)
@@ -121,7 +121,7 @@ def _has_their_jupyterlab(c: Config) -> bool:
 
 
 def _serve(c: Config, settings: LearningLab) -> None:
-    """Set up the proxy, and what the hub believes from it."""
+    """Set up the proxy, and which forwarding headers the hub believes."""
     if c.JupyterHub.get("trusted_downstream_ips"):
         raise SettingError(
             "c.JupyterHub.trusted_downstream_ips is set: name the proxies in c.LearningLab.trusted_proxies"
@@ -129,13 +129,17 @@ def _serve(c: Config, settings: LearningLab) -> None:
     _default(c.JupyterHub, "proxy_class", LabProxy)
     secret = c.ConfigurableHTTPProxy.get("auth_token") or os.environ.get("CONFIGPROXY_AUTH_TOKEN", "")
     if not secret and c.ConfigurableHTTPProxy.get("should_start", True):
-        # JupyterHub would make one up for the proxy alone; the hub's server needs it too.
+        # JupyterHub would generate one for the proxy only, but the hub's server needs it too.
         c.ConfigurableHTTPProxy.auth_token = secret = secrets.token_hex()
     hub_server.install(secret, TrustedProxies.parse(settings.trusted_proxies))
 
 
 def _give_addresses(c: Config, settings: LearningLab) -> str:
-    """Set up the lab's address and those of people; theirs, as a policy names them, or "" where they have none."""
+    """Set up the lab's address and users' own addresses.
+
+    Returns:
+        A Content-Security-Policy source for the users' addresses, or "" where they have none of their own.
+    """
     if settings.address_per_person and addresses.has_names_below(settings.address):
         _default(c.JupyterHub, "subdomain_host", settings.address)
     elif settings.address:
@@ -145,23 +149,23 @@ def _give_addresses(c: Config, settings: LearningLab) -> str:
     if not host:
         return ""
     _default(c.JupyterHub, "subdomain_hook", addresses.host_of)
-    # A page of alice's address may set cookies for the lab's, but none with this prefix. They must be Secure.
+    # A page at alice's address can set cookies for the lab's, but not with this prefix, which requires Secure cookies.
     _default(c.JupyterHub, "cookie_host_prefix_enabled", host.startswith("https://"))
     return addresses.of_everybody(host)
 
 
 def _ports(c: Config) -> list[int]:
-    """What the hub and people's servers listen on."""
+    """The ports that the hub and users' servers listen on."""
     hub = urlsplit(str(c.JupyterHub.get("hub_bind_url", ""))).port or int(c.JupyterHub.get("hub_port", 8081))
     return [hub, *c.LabLocalSpawner.get("ports", ())]
 
 
 def _keep_warm(c: Config) -> None:
-    """Start the warm parent now, so that it is warm when the first person has logged in."""
+    """Start the warm parent now, so that it is ready when the first user has logged in."""
     warm = Services.instance().warm
     sections = (c.Spawner, c.LocalProcessSpawner, c.LabLocalSpawner)
     environ = {name: value for section in sections for name, value in section.get("environment", {}).items()}
-    # Without a running loop this is no hub: `jupyterhub token` reads the configuration too.
+    # Without a running event loop this is not the hub: `jupyterhub token` reads the configuration too.
     with contextlib.suppress(RuntimeError):
         Services.instance().plain.keep()
         if warm is not None:
@@ -169,10 +173,10 @@ def _keep_warm(c: Config) -> None:
 
 
 def load_settings(c: Config) -> LearningLab:
-    """Make the settings from the configuration and the environment.
+    """Build the settings from the configuration and the environment.
 
     Raises:
-        SettingError: one of them is wrong.
+        SettingError: a setting is wrong.
     """
     unknown = sorted(set(c.LearningLab) - set(LearningLab.class_traits(config=True)))
     if unknown:
@@ -206,11 +210,12 @@ def _headers(people: str) -> dict[str, str]:
     """The headers of the hub's pages.
 
     Args:
-        people: the addresses of people's servers, as a policy names them; "" where they have none of their own.
+        people: a Content-Security-Policy source for the addresses of users' servers; "" where they have none of their
+            own.
     """
     policy = CONTENT_SECURITY_POLICY
     if people:
-        # Browsers ask it of where a form's answer leads on to as well: a log-in or a start ends at the person's server.
+        # Browsers also apply it to a form's redirects, and a log-in or a start ends at the user's server.
         policy = policy.replace("form-action 'self'", f"form-action 'self' {people}")
     return {
         "Content-Security-Policy": policy,

@@ -1,4 +1,4 @@
-"""What can go wrong in the lab itself: for the person at a page or an API, and for who starts the hub."""
+"""The lab's own errors: for the user of a page or the API, and for whoever starts the hub."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from tornado import web
 
 
 class Refused(SpawnException):  # type: ignore[misc]
-    """A refusal with a sentence for the person. JupyterHub shows `jupyterhub_message` and sends `headers`.
+    """A refusal with a message for the user. JupyterHub shows `jupyterhub_message` and sends `headers`.
 
-    JupyterHub counts failed starts, and where a site says so it ends itself after some in a row. It does not count a
-    SpawnException, whatever its status is: a storage or a cluster that does not answer is no fault of the hub's.
+    JupyterHub counts failed starts, and stops itself after several in a row where a site asks for that. It does not
+    count a SpawnException, whatever its status: storage or a cluster that does not answer is not the hub's fault.
 
     Args:
         status: the HTTP status.
-        message: one or two sentences: what is wrong and what to do. It may quote what was typed; pages escape it.
-        retry_after: seconds after which it is worth another try (429, 503).
+        message: one or two sentences that say what is wrong and what to do. It may quote what was typed; pages escape
+            it.
+        retry_after: seconds after which another attempt is worthwhile (429, 503).
     """
 
     def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
@@ -25,10 +26,10 @@ class Refused(SpawnException):  # type: ignore[misc]
 
 
 class StartFailed(web.HTTPError):
-    """A server that was started and did not come up, with a sentence for the person. JupyterHub counts it.
+    """A server was started and did not come up. It has a message for the user, and JupyterHub counts it.
 
     Args:
-        message: what has happened and what to do.
+        message: what happened and what to do.
     """
 
     def __init__(self, message: str) -> None:
@@ -37,4 +38,4 @@ class StartFailed(web.HTTPError):
 
 
 class SettingError(ValueError):
-    """An option has a value that cannot be used. The text is one line and names the option."""
+    """An option has an unusable value. The message is one line and names the option."""

@@ -1,4 +1,4 @@
-"""The lab's own parts of the hub process: made once from the settings, shared by spawners and handlers."""
+"""The lab's services in the hub process, created once from the settings and shared by spawners and handlers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .probing.prober import Prober
 from .settings import LearningLab
 from .warm.start import WarmParent
 
-JUPYTER_CONFIG = str(Path(__file__).with_name("singleuser") / "jupyter")  # what every user's server is configured with
+JUPYTER_CONFIG = str(Path(__file__).with_name("singleuser") / "jupyter")  # the configuration of every user's server
 
 
 class Services:
-    """The settings and the things that do I/O for them.
+    """The settings, and the objects that do the hub's I/O.
 
     Attributes:
         settings: every option.
         grants: reads what users are granted.
-        prober: looks at directories as their user.
-        audit: writes decisions.
-        plain: starts servers the plain way.
-        warm: forks them; None where it is turned off.
-        turns: those of the starts that come at once.
+        prober: checks directories as their user.
+        audit: records decisions.
+        plain: starts servers the normal way.
+        warm: forks servers; None if it is turned off.
+        turns: decides whose turn it is when many servers start at once.
     """
 
     _instance: ClassVar[Services | None] = None
@@ -48,13 +48,13 @@ class Services:
 
     @classmethod
     def instance(cls) -> Services:
-        """Those of this process, made at the first call from `LearningLab.instance()`."""
+        """This process's services, created on the first call from `LearningLab.instance()`."""
         if cls._instance is None:
             cls._instance = cls(LearningLab.instance(), logging.getLogger(traitlets.log.get_logger().name))
             atexit.register(cls._instance.close)
         return cls._instance
 
     def close(self) -> None:
-        """Write out what is decided, and let go of connections. The parents of servers end by themselves."""
+        """Write out pending audit lines and close connections. The parents of servers end by themselves."""
         self.audit.close()
         self.grants.close()

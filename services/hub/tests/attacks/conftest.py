@@ -1,9 +1,9 @@
-"""The attacker's suite: a hostile person who is logged in and has a shell, against the embedded lab and in the pod.
+"""The attacker's suite: a hostile user who is logged in and has a shell, in the embedded lab and in the pod.
 
-An attack is a program in `programs/`. It uses the standard library only, runs as one of the people (never as root),
+An attack is a program in `programs/`. It uses only the standard library, runs as one of the users (never as root),
 reads its arguments as a JSON object from `sys.argv[1]`, and prints ``{"tried": <number>, "got": [<what>, ...]}``.
-Without `--base-url` it runs beside the embedded lab in the sandbox; with it, in the container of the hub that answers
-there (`make e2e`). The last lines of a run say how many attacks were tried, and how many got anything: it must be none.
+Without `--base-url` it runs next to the embedded lab in the sandbox; with it, in the container of the hub at that
+address (`make e2e`). A run ends with the number of attacks that were tried and that succeeded, which must be 0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COUNTS = pytest.StashKey[list[tuple[int, list[str]]]]()
 
 @pytest.fixture(scope="module")
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """The lab that is attacked: embedded, or on the cluster when `--base-url` says where it answers."""
+    """The lab under attack: embedded, or on the cluster if `--base-url` gives its address."""
     url = request.config.getoption("base_url", default=None)
     if url:
         yield PodTarget(Cluster.of_environment(url))
@@ -38,7 +38,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def embedded(target: Target) -> EmbeddedLab:
-    """The embedded lab, for an attack that needs what only it has; in the pod the test is skipped, and says so."""
+    """The embedded lab, for attacks on what only it has. In the pod such a test is skipped, with a message."""
     if target.embedded is None:
         pytest.skip("only the embedded lab has this")
     return target.embedded
@@ -46,7 +46,7 @@ def embedded(target: Target) -> EmbeddedLab:
 
 @pytest.fixture
 def in_pod(target: Target) -> Cluster:
-    """The cluster, for an attack that needs what only a pod has; embedded the test is skipped, and says so."""
+    """The cluster, for attacks on what only a pod has. In the embedded lab such a test is skipped, with a message."""
     if target.cluster is None:
         pytest.skip("only the lab on a cluster has this")
     return target.cluster
@@ -69,7 +69,7 @@ def people(target: Target) -> Iterator[Callable[[str], Person]]:
 
 @pytest.fixture
 def attempted(request: pytest.FixtureRequest) -> Callable[[int, list[str]], Outcome]:
-    """Count an attack that is no program: attempts, and what they got."""
+    """Count an attack that is not a program: its attempts, and what they got."""
 
     def count(tried: int, got: list[str]) -> Outcome:
         request.config.stash.setdefault(COUNTS, []).append((tried, got))
@@ -80,7 +80,7 @@ def attempted(request: pytest.FixtureRequest) -> Callable[[int, list[str]], Outc
 
 @pytest.fixture
 def attack(target: Target, attempted: Callable[[int, list[str]], Outcome]) -> Callable[..., Outcome]:
-    """Run a program of `programs/` as a person: `attack("name", userid="alice", within=60, argument=...)`."""
+    """Run a program from `programs/` as a user: `attack("name", userid="alice", within=60, argument=...)`."""
 
     def run(name: str, *, userid: str = "alice", within: float = 60, **arguments: Any) -> Outcome:
         program = (PROGRAMS / f"{name}.py").read_text()
@@ -91,7 +91,7 @@ def attack(target: Target, attempted: Callable[[int, list[str]], Outcome]) -> Ca
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say what the attackers got."""
+    """Report what the attackers got."""
     counts = config.stash.get(COUNTS, [])
     if counts:
         tried = sum(number for number, _ in counts)

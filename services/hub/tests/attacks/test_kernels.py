@@ -1,4 +1,4 @@
-"""What people's kernels say is heard by nobody else on the machine, and nobody else debugs them."""
+"""Nobody else on the machine can listen to people's kernels, or debug them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lab_testing.person import Person
 pytestmark = pytest.mark.timeout(300)
 
 SECRET = "salary_of_bob = 123456"
-# What a cell is, and what it prints, goes to everybody who listens: a hundred times over.
+# A cell's code and its output go to everybody who listens, a hundred times over.
 CELL = f"import time\nfor _ in range(100):\n    print({SECRET!r}, flush=True)\n    time.sleep(0.1)\n{SECRET}"
 
 
 def run_cell(person: Person, kernel: str, code: str, began: threading.Event) -> list[str]:
-    """Run code in a kernel as JupyterLab does; what it printed."""
+    """Run code in a kernel as JupyterLab does. Returns what it printed."""
     printed: list[str] = []
 
     async def run() -> None:
@@ -46,7 +46,7 @@ def test_nobody_listens_to_somebody_elses_kernel(
     working = threading.Thread(target=lambda: printed.extend(run_cell(bob, kernel, CELL, began)))
     working.start()
     try:
-        assert began.wait(30), "bob's cell does not run, so there is nothing to hear"
+        assert began.wait(30), "bob's cell is not running, so there is nothing to listen to"
         outcome = attack("kernels_in_the_clear", userid="carol", victim="bob", words=SECRET, listen=5)
     finally:
         working.join()
@@ -56,7 +56,7 @@ def test_nobody_listens_to_somebody_elses_kernel(
 
 
 async def debug(person: Person, kernel: str) -> None:
-    """Debug a notebook as JupyterLab does, attach and detach, and go on working in it."""
+    """Debug a notebook as JupyterLab does: attach, detach, and continue working in it."""
     async with Channels.of(person, kernel) as channels:
         async for _ in channels.execute(SECRET):
             pass

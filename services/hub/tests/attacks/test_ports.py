@@ -1,10 +1,9 @@
-"""No port that people or the hub trust can be had, whatever ends and starts again meanwhile."""
+"""Nobody can get a port that people or the hub trust, whatever ends and restarts in the meantime."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import threading
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import psutil
 
 from lab_testing.attack_target import Outcome
 from lab_testing.embedded import EmbeddedLab
@@ -19,32 +19,18 @@ from lab_testing.person import Person
 
 
 def proxies_of(lab: EmbeddedLab) -> list[int]:
-    """PIDs of the Node processes that the hub has started."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
-            words = (each / "cmdline").read_bytes().split(b"\0")
-            if parent == lab.pid and any(word.endswith((b"/proxy.js", b"/configurable-http-proxy")) for word in words):
-                found.append(int(each.name))
-        except OSError:
-            continue  # it ended meanwhile
-    return found
+    """The PIDs of the Node processes that the hub has started."""
+    return [
+        each.pid
+        for each in psutil.Process(lab.pid).children()
+        if any(word.endswith(("/proxy.js", "/configurable-http-proxy")) for word in each.cmdline())
+    ]
 
 
 def listening_ports(pid: int) -> set[int]:
-    """Ports on which a process listens."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found = re.fullmatch(r"socket:\[(\d+)\]", str(descriptor.readlink()))
-        except OSError:
-            continue
-        if found:
-            inodes.add(found[1])
-    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
-    rows = [line.split() for line in lines]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and row[9] in inodes}
+    """The ports that a process listens on."""
+    connections = psutil.Process(pid).net_connections("tcp")
+    return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
 
 
 def kill_for(lab: EmbeddedLab, seconds: float, killed: list[int]) -> None:
@@ -66,7 +52,7 @@ def test_nobody_gets_a_port_of_the_lab_while_its_proxy_ends_again_and_again(
     killed: list[int] = []
     killer = threading.Thread(target=kill_for, args=(embedded, 5, killed))
     killer.start()
-    # What people's servers are told of the hub is an IPv4 address.
+    # People's servers are given an IPv4 address for the hub.
     outcome = attack("take_ports", ports=sorted(trusted), ipv6=[embedded.port], seconds=6)
     killer.join()
     assert outcome.got == []
@@ -87,7 +73,7 @@ def test_a_proxy_that_ends_is_replaced_at_once_and_loses_no_route(
     ended = time.monotonic()
     again = None
     while again != listed and time.monotonic() < ended + 5:
-        # The connection of the proxy that has ended is reset; a browser asks again.
+        # The ended proxy's connection is reset; a browser would ask again.
         with contextlib.suppress(httpx.TransportError):
             answer = alice.http.get("/user/alice/api/contents/")
             again = answer.json()["content"] if answer.status_code == 200 else None

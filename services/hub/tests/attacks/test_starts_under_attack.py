@@ -1,4 +1,4 @@
-"""The start of a server, with its own person as the attacker: nothing that they do there reaches anybody else."""
+"""The start of a server whose own user is the attacker: nothing that they do there affects anybody else."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ FORGED = '{"action": "start", "by": "bob", "forged": true}'
 
 @contextmanager
 def meanwhile(attack: Callable[..., Outcome], name: str, **arguments: object) -> Iterator[list[Outcome]]:
-    """Run an attack beside what happens inside; its outcome is in the list afterwards."""
+    """Run an attack during the block; afterwards, its outcome is in the list."""
     outcome: list[Outcome] = []
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(attack, name, **arguments)
-        time.sleep(0.5)  # until it looks
+        time.sleep(0.5)  # until the attack is looking
         yield outcome
         outcome.append(running.result())
 
 
 def pid_of(target: Target, userid: str) -> int:
-    """The PID of a person's server."""
+    """The PID of a user's server."""
     if target.cluster is not None:
         return int(target.cluster.in_pod("server", userid, "30"))
     (pid,) = [
@@ -61,12 +61,12 @@ def test_a_server_cannot_tell_the_hub_that_it_is_another_process(
             alice.stop()
     assert outcome[0].got == []
     assert outcome[0].tried > 0
-    assert bob.contents()["path"] == "", "his goes on"
+    assert bob.contents()["path"] == "", "his server keeps running"
 
 
-@pytest.mark.parametrize("warm", ["true", "false"], ids=["forked from the warm parent", "started plainly"])
-def test_a_start_that_its_person_stops_holds_up_nobody(
-    embedded: EmbeddedLab,  # it is skipped in the pod, where the way to start is the site's
+@pytest.mark.parametrize("warm", ["true", "false"], ids=["forked from the warm parent", "started normally"])
+def test_a_start_that_its_user_suspends_holds_up_nobody(
+    embedded: EmbeddedLab,  # skipped in the pod, where the site decides how servers start
     tmp_path_factory: pytest.TempPathFactory,
     attempted: Callable[..., Outcome],
     warm: str,
@@ -95,34 +95,34 @@ def test_a_start_that_its_person_stops_holds_up_nobody(
     assert slow == []
 
 
-def test_nobody_else_listens_where_a_server_is_to_be(
+def test_nobody_else_listens_where_a_server_is_about_to_start(
     target: Target, embedded: EmbeddedLab, attack: Callable[..., Outcome], people: Callable[[str], Person]
 ) -> None:
-    # The hub takes any free port and binds it at once, so there is no moment in which somebody else could.
+    # The hub picks a free port and binds it at once, so there is no moment in which somebody else could bind it.
     bob = people("bob")
     before = listening()
     bob.start(directory="notebooks")
     bob.wait_until_ready()
     new = {port: owner for port, owner in listening().items() if port not in before}
-    assert set(new.values()) == {0}, "whoever binds a port of their own has a socket of theirs; these are the hub's"
+    assert set(new.values()) == {0}, "a user who binds a port owns its socket; these sockets belong to the hub"
     outcome = attack("take_ports", ports=sorted(new), seconds=2)
     assert outcome.got == []
     assert outcome.tried > 0
-    # Its end: until the proxy has no route to it, the port is still the hub's.
+    # At its end: as long as the proxy has a route to it, the hub keeps the port.
     with meanwhile(attack, "take_ports", ports=[], harmless=sorted(new), seconds=4) as outcomes:
         os.kill(pid_of(target, "bob"), signal.SIGKILL)
         assert bob.http.get("/user/bob/api/status").status_code >= 400
         time.sleep(1)
-    assert outcomes[0].got == [], "the port may be free again, but nobody is led there"
+    assert outcomes[0].got == [], "the port may be free again, but nobody is sent there"
 
 
 def listening() -> dict[int, int]:
-    """The TCP ports of this machine that something listens on, and the uid that each socket was made by."""
+    """The TCP ports on this machine that something listens on, and the uid that made each socket."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {int(fields[1].partition(":")[2], 16): int(fields[7]) for fields in lines if fields[3] == "0A"}
 
 
-def test_no_line_of_a_persons_comes_into_the_hubs_log(
+def test_no_line_from_a_user_gets_into_the_hubs_log(
     target: Target, attack: Callable[..., Outcome], people: Callable[[str], Person]
 ) -> None:
     alice = people("alice")
@@ -134,7 +134,7 @@ def test_no_line_of_a_persons_comes_into_the_hubs_log(
     assert outcome.tried > 3
     wrote = target.hub_wrote()
     assert "forged" not in wrote
-    assert '"by": "alice"' in wrote, "these are the hub's words"
+    assert '"by": "alice"' in wrote, "this is what the hub writes"
 
 
 def test_a_directory_that_is_swapped_roots_no_server_elsewhere(
@@ -163,7 +163,7 @@ def test_a_directory_that_is_swapped_roots_no_server_elsewhere(
     swapping.start()
     rooted, got = 0, []
     try:
-        for _ in range(14):
+        for tried in range(1, 61):
             alice.start(directory="/s/alice/notebooks/here")
             until = time.monotonic() + 10
             while (server := alice.server()) and not server["ready"] and time.monotonic() < until:
@@ -174,6 +174,8 @@ def test_a_directory_that_is_swapped_roots_no_server_elsewhere(
                 if names != {"mine.txt"}:
                     got.append(f"a server rooted where there is {sorted(names)[:5]}")
             alice.stop()
+            if tried >= 14 and rooted:
+                break
     finally:
         stop.set()
         swapping.join()
@@ -183,6 +185,6 @@ def test_a_directory_that_is_swapped_roots_no_server_elsewhere(
             else:
                 (each / "mine.txt").unlink()
                 each.rmdir()
-    attempted(14, got)
+    attempted(tried, got)
     assert got == []
-    assert rooted, "some of the starts come at the right moment"
+    assert rooted, "some of the starts must happen at the right moment"

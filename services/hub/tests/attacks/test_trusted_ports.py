@@ -1,4 +1,4 @@
-"""While the hub restarts nobody is the hub: not for the proxy, not for people's servers, not for who logs in."""
+"""While the hub restarts, nobody can pose as it: not to the proxy, to people's servers, or to people logging in."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lab_testing.kind_cluster import Cluster
 
 HUB = 881
 SERVERS = (1024, 4095)
-WITHOUT_PRIVILEGE = (4096, 8000, 8001, 8081)  # where hub and proxy listen elsewhere, and where they once did here
+WITHOUT_PRIVILEGE = (4096, 8000, 8001, 8081)  # where the hub and the proxy listen in other labs, or used to listen here
 SECONDS = 12
 
 
 @pytest.mark.timeout(180)
-def test_nobody_binds_a_port_of_the_hubs_or_of_a_server_while_the_hub_restarts(
+def test_nobody_binds_the_hubs_or_a_servers_port_while_the_hub_restarts(
     target: Target, in_pod: Cluster, attack: Callable[..., Outcome]
 ) -> None:
     pod = in_pod.pod()["status"]["podIP"]
@@ -30,7 +30,7 @@ def test_nobody_binds_a_port_of_the_hubs_or_of_a_server_while_the_hub_restarts(
             time.sleep(2)
             before = in_pod.in_pod("hub").strip()
             in_pod.in_hub("sv", "term", "/app/service/hub")
-            # Who logs in now is sent to whoever listens.
+            # Anybody who logs in now is sent to whoever is listening.
             while not attacking.done() and in_pod.in_pod("hub").strip() in {"0", before}:
                 time.sleep(0.1)
             in_pod.wait_until_healthy()

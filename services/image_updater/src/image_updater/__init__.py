@@ -1,1 +1,1 @@
-"""Restart the lab when the tag of its image means another image in the registry: `python -m image_updater`."""
+"""Restart the lab when the tag of its image has moved in the registry: `python -m image_updater`."""

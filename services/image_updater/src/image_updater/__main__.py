@@ -1,21 +1,22 @@
-"""Restart the lab when the tag of its image means another image in the registry: `python -m image_updater`.
+"""Restart the lab when the tag of its image has moved in the registry: `python -m image_updater`.
 
-A CronJob runs it (k8s/base/image-update.yaml) with rights to the two Deployments, of the hub and of the proxy. It asks
-the registry for the digest of each tag and looks at what runs; where they differ it tells the people first, and at a
-look after that time it restarts the Deployments that have another image, which pull it.
+A CronJob runs it (k8s/base/image-update.yaml) with rights to two Deployments, the hub's and the proxy's. It asks the
+registry for the digest of each tag and compares it with what is running. If they differ, it first announces an update
+to users. The first run after the announced time restarts the Deployments that have a new image, which then pull it.
 
 Rules kept here:
-- what restarts the proxy alone ends nobody's work: that is neither told nor put off;
-- the decision is a pure function (`decide`), the rest is asking and telling;
-- what cannot be asked ends with one sentence and exit code 1, and nothing is restarted;
-- a time that people were told stays, whatever the tag comes to mean until then: who pushes every few minutes must not
-  put the restart off for ever;
-- no digest is restarted for twice: a registry that tells other digests than the node would restart for ever.
+- restarting only the proxy ends nobody's work, so that is neither announced nor delayed;
+- the decision is a pure function (`decide`); the rest is I/O;
+- if something cannot be read, the run ends with one sentence and exit code 1, and nothing is restarted;
+- an announced time stays, even if the tag moves again before then: otherwise somebody who pushes every few minutes
+  would put the restart off forever;
+- nothing is restarted twice for the same digest: if the registry and the node report different digests, the lab would
+  otherwise restart forever.
 
 Environment:
-    UPDATE_NOTICE_MINUTES   how long before a restart people read about it; 0 restarts at once
-    UPDATE_REGISTRIES       where a registry answers when not at https://NAME: NAME=URL, with spaces between several
-    UPDATE_CREDENTIALS      a docker config.json with the log-ins of registries (a Secret of type dockerconfigjson)
+    UPDATE_NOTICE_MINUTES   how long before a restart users are told; 0 restarts at once
+    UPDATE_REGISTRIES       the addresses of registries that are not at https://NAME: NAME=URL, separated by spaces
+    UPDATE_CREDENTIALS      a Docker config.json with the registries' log-ins (a Secret of type dockerconfigjson)
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ from .registry import DIGEST, Image, Registry, UpdateError, addresses, credentia
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 HUB, PROXY = "learning-lab", "proxy"
 DEPLOYMENTS = (HUB, PROXY)
-NOTICE = "update-notice"  # the ConfigMap, and its keys: learning_lab/pages/update_notice.py reads them
+NOTICE = "update-notice"  # the ConfigMap, and below its keys; learning_lab/pages/update_notice.py reads them
 PLANNED, UPDATED = "planned-at", "updated-at"
-API_SECONDS = (5, 15)  # to connect, and between two pieces of an answer
+API_SECONDS = (5, 15)  # to connect, and between two chunks of an answer
 RESTARTED_FOR = "learning-lab.dev/restarted-for"
 
 
@@ -52,7 +53,7 @@ class Decision:
     Attributes:
         verb: "rest", "announce", "wait" or "restart".
         why: a sentence for the job's log.
-        at: when it is planned for, with "announce".
+        at: with "announce", the time that the restart is planned for.
     """
 
     verb: str
@@ -72,41 +73,41 @@ def decide(
     """Decide what to do.
 
     Args:
-        running: digest by container, of the pod that runs.
-        latest: digest by container, of the tags in the registry.
-        restarted_for: what the last restart was for, as `target` names it; empty for none.
-        planned_at: the time that the people were told, None for none.
-        now: the time.
-        notice: how long before a restart people are told.
+        running: the running pod's digests, by container.
+        latest: the digests of the tags in the registry, by container.
+        restarted_for: what the last restart was for, in the form that `target` returns; empty for none.
+        planned_at: the time that was announced to users, None for none.
+        now: the current time.
+        notice: how long before a restart users are told.
     """
     changed = sorted(name for name, digest in latest.items() if running.get(name) != digest)
     wanted = target(latest)
     if not changed:
-        return Decision("rest", f"{', '.join(sorted(latest))}: what runs is what the tags mean.")
+        return Decision("rest", f"{', '.join(sorted(latest))}: up to date.")
     if restarted_for == wanted:
         return Decision(
             "rest",
-            f"{', '.join(changed)}: another digest runs than the registry tells, and the lab was restarted for it"
-            " already. Is imagePullPolicy Always, and is the registry of the nodes the same?",
+            f"{', '.join(changed)}: the running digest differs from the registry's, but the lab was already restarted"
+            " for it. Is imagePullPolicy Always, and do the nodes use the same registry?",
         )
     if notice and planned_at is None:
-        return Decision("announce", f"{', '.join(changed)}: a new image. People are told.", now + notice)
+        return Decision("announce", f"{', '.join(changed)}: a new image. Announcing the update.", now + notice)
     if notice and planned_at is not None and now < planned_at:
         return Decision("wait", f"{', '.join(changed)}: a new image, announced for {planned_at.isoformat()}.")
-    return Decision("restart", f"{', '.join(changed)}: a new image. It restarts.")
+    return Decision("restart", f"{', '.join(changed)}: a new image. Restarting.")
 
 
 def target(latest: Mapping[str, str]) -> str:
-    """Digests by container as one word, so that they can be compared and kept in an annotation."""
+    """Digests by container as one string, which can be compared and stored in an annotation."""
     return ",".join(f"{name}={digest}" for name, digest in sorted(latest.items()))
 
 
 class Cluster:
-    """The Deployments of the lab, their pods and what people are told, through the service account of this pod.
+    """The lab's Deployments and pods, and the notice to users, accessed with this pod's service account.
 
     Args:
-        api: the official client's.
-        namespace: where the lab is.
+        api: the official client's `ApiClient`.
+        namespace: the lab's namespace.
     """
 
     def __init__(self, api: Any, namespace: str) -> None:
@@ -114,25 +115,25 @@ class Cluster:
         self._in = f"/namespaces/{namespace}"
 
     def deployment(self, name: str) -> dict[str, Any]:
-        """A Deployment."""
+        """Read a Deployment."""
         return self._call("GET", f"/apis/apps/v1{self._in}/deployments/{name}")
 
     def notice(self) -> dict[str, str]:
-        """What people are told."""
+        """Read the notice to users."""
         return self._call("GET", f"/api/v1{self._in}/configmaps/{NOTICE}").get("data") or {}
 
     def tell(self, times: Mapping[str, str | None]) -> None:
-        """Change what people are told, by key; None takes a part away."""
+        """Change the notice to users, by key; None removes a key."""
         self._call("PATCH", f"/api/v1{self._in}/configmaps/{NOTICE}", {"data": dict(times)})
 
     def restart(self, name: str, why: str, now: datetime) -> None:
-        """Let a Deployment make new pods, as `kubectl rollout restart` does."""
+        """Restart a Deployment's pods, as `kubectl rollout restart` does."""
         annotations = {RESTARTED_FOR: why, "kubectl.kubernetes.io/restartedAt": now.isoformat(timespec="seconds")}
         patch = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
         self._call("PATCH", f"/apis/apps/v1{self._in}/deployments/{name}", patch)
 
     def running(self, selector: Mapping[str, str]) -> dict[str, str]:
-        """Digest by container of the newest pod; those without one yet are left out."""
+        """The newest pod's digests, by container; containers that have none yet are left out."""
         query = urlencode({"labelSelector": ",".join(f"{key}={value}" for key, value in selector.items())})
         pods = self._call("GET", f"/api/v1{self._in}/pods?{query}").get("items") or []
         pods.sort(key=lambda pod: pod["metadata"]["creationTimestamp"])
@@ -144,7 +145,7 @@ class Cluster:
         return found
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        # The client's generic way: patches as they are, and answers without its models.
+        # The client's generic call: it sends patches unchanged, and does not parse answers into its models.
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/merge-patch+json"
@@ -155,55 +156,56 @@ class Cluster:
             answer = self._api.call_api(*request, _request_timeout=API_SECONDS)
             content = json.loads(answer.read() or "null")
         except (urllib3.exceptions.HTTPError, ApiException, OSError, ValueError) as error:
-            raise UpdateError(f"The API server cannot be asked: {' '.join(str(error).split())}.") from None
+            raise UpdateError(f"The API server cannot be reached: {' '.join(str(error).split())}.") from None
         if answer.status != 200 or not isinstance(content, dict):
             raise UpdateError(
-                f"The API server answered {answer.status} to {method} {path}. Is the overlay applied, with its Role?"
+                f"The API server answered {answer.status} to {method} {path}. Is the overlay applied, including its"
+                " Role?"
             )
         return content
 
 
 def update(cluster: Cluster, registry: Registry, notice: timedelta, now: datetime) -> list[Decision]:
-    """Look once at both Deployments, and do what is due.
+    """Check both Deployments once, and do what is due.
 
     Returns:
-        What was decided: for the hub, and, unless it waits for the hub's time, for the proxy.
+        The decision for the hub and, unless the proxy waits for the hub's announced time, the decision for the proxy.
 
     Raises:
-        UpdateError: something cannot be asked or told.
+        UpdateError: something cannot be read or written.
     """
     told = cluster.notice()
-    decision = _follow(cluster, registry, HUB, _time(told.get(PLANNED, "")), now, notice)
+    decision = _update_deployment(cluster, registry, HUB, _time(told.get(PLANNED, "")), now, notice)
     if decision.at:
         cluster.tell({PLANNED: decision.at.isoformat(timespec="seconds")})
     elif decision.verb == "restart":
-        # Told when it is true. The new pod is made when the old one has gone, so its first page has it.
+        # Written once the restart is requested. The new pod starts after the old one ends, so it shows this at once.
         cluster.tell({PLANNED: None, UPDATED: now.isoformat(timespec="seconds")})
     elif decision.verb == "rest" and PLANNED in told:
-        cluster.tell({PLANNED: None})  # the tag went back meanwhile
+        cluster.tell({PLANNED: None})  # the tag has moved back in the meantime
     if decision.verb in {"announce", "wait"}:
-        return [decision]  # images that were pushed together are replaced together
-    return [decision, _follow(cluster, registry, PROXY, None, now, timedelta(0))]
+        return [decision]  # the proxy waits, so that images that were pushed together are replaced together
+    return [decision, _update_deployment(cluster, registry, PROXY, None, now, timedelta(0))]
 
 
-def _follow(
+def _update_deployment(
     cluster: Cluster, registry: Registry, name: str, planned_at: datetime | None, now: datetime, notice: timedelta
 ) -> Decision:
-    """Decide about one Deployment, and restart it where that is the decision."""
+    """Decide about one Deployment, and restart it if that is the decision."""
     deployment = cluster.deployment(name)
     template = deployment["spec"]["template"]
     containers = {container["name"]: container for container in template["spec"]["containers"]}
     images = {each: image for each, spec in containers.items() if (image := Image.parse(spec["image"]))}
     if not images:
-        return Decision("rest", f"{name}: all images are named by digest: there is nothing to look for.")
+        return Decision("rest", f"{name}: all images are named by digest, so there is nothing to check.")
     for each in images:
         if containers[each].get("imagePullPolicy") != "Always":
             raise UpdateError(
-                f"The container {each} has a tag and no imagePullPolicy Always: set it, or name a digest."
+                f"The container {each} has a tag but no imagePullPolicy Always: set it, or name a digest."
             )
     running = cluster.running(deployment["spec"]["selector"]["matchLabels"])
     if not images.keys() <= running.keys():
-        return Decision("rest", f"{name}: no pod runs, or one is just starting: its image is not there yet.")
+        return Decision("rest", f"{name}: no pod is running yet, so there is no digest to compare.")
     latest = {each: registry.digest(image) for each, image in images.items()}
     annotations = template["metadata"].get("annotations") or {}
     restarted_for = annotations.get(RESTARTED_FOR, "")
@@ -214,7 +216,7 @@ def _follow(
 
 
 def main() -> None:
-    """Look once; one line says what was found, or why nothing could be."""
+    """Run once, and print one line that says what was found, or why the check failed."""
     try:
         minutes = os.environ.get("UPDATE_NOTICE_MINUTES") or "0"
         if not minutes.isdecimal():
@@ -235,7 +237,7 @@ def _cluster() -> Cluster:
         namespace = NAMESPACE_FILE.read_text().strip()
     except (config.ConfigException, OSError) as error:
         raise UpdateError(
-            f"This is no pod with a service account: {error}. The CronJob image-update runs it."
+            f"This is not a pod with a service account: {error}. The CronJob image-update runs this program."
         ) from None
     return Cluster(client.ApiClient(), namespace)
 

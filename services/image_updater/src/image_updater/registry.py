@@ -1,9 +1,9 @@
-"""Ask an image registry which digest a tag means: the OCI distribution specification, HEAD and the token log-in.
+"""Ask an image registry for a tag's digest: the OCI distribution specification, with HEAD and the token log-in.
 
 Rules kept here:
-- a password goes over https (or to this machine) only, and only where the registry says;
-- no redirect is followed;
-- what cannot be asked is an `UpdateError` with one sentence.
+- a password is sent only over https (or to this machine), and only to where the registry says;
+- redirects are not followed;
+- a failure is an `UpdateError` with one sentence.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MANIFESTS = ", ".join(
     )
 )
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-DOCKER_HUB = "registry-1.docker.io"  # where the registry of the names below answers
+DOCKER_HUB = "registry-1.docker.io"  # the actual address of the registry with the names below
 _DOCKER_HUB_NAMES = {"docker.io", "index.docker.io"}
 _SECURE = ("https://", "http://127.0.0.1:", "http://localhost:")
 _TOKEN = re.compile("[!-~]+")
@@ -37,7 +37,7 @@ _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
 class UpdateError(Exception):
-    """Nothing was restarted. The text says why, and what to do."""
+    """Nothing was restarted. The message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Image:
 
     @classmethod
     def parse(cls, reference: str) -> Image | None:
-        """Take a reference apart; None for one by digest, which never changes its meaning.
+        """Parse a reference. Returns None for a reference by digest, which always means the same image.
 
-        The rule of what is a registry's name is Docker's: a first part with a dot or a colon, or ``localhost``
-        (distribution/reference, normalize.go). Without one it is Docker Hub's.
+        The rule for a registry's name is Docker's (distribution/reference, normalize.go): the first part is one if it
+        contains a dot or a colon, or is ``localhost``. Otherwise the registry is Docker Hub.
         """
         if "@" in reference:
             return None
@@ -71,8 +71,8 @@ class Registry:
     """Asks registries for digests (OCI distribution specification, with the token log-in that Docker defined).
 
     Args:
-        addresses: where a registry answers, by name; https://NAME for others.
-        credentials: "user:password" by registry.
+        addresses: registries' addresses, by name; the others are at https://NAME.
+        credentials: "user:password", by registry.
     """
 
     def __init__(self, addresses: Mapping[str, str], credentials: Mapping[str, str]) -> None:
@@ -81,10 +81,10 @@ class Registry:
         self._http = urllib3.PoolManager(timeout=TIMEOUT, retries=urllib3.Retry(2, redirect=0, backoff_factor=0.5))
 
     def digest(self, image: Image) -> str:
-        """The digest that a tag means now.
+        """The digest that a tag currently points to.
 
         Raises:
-            UpdateError: the registry cannot be asked, refuses, or answers with something else.
+            UpdateError: the registry cannot be reached, refuses, or answers with something unexpected.
         """
         address = self._addresses.get(image.registry, f"https://{image.registry}")
         url = f"{address}/v2/{image.repository}/manifests/{image.tag}"
@@ -109,18 +109,18 @@ class Registry:
             return encoded
         asked = dict(_CHALLENGE.findall(challenge))
         realm = asked.pop("realm", "")
-        # The password goes where the registry says, so never in the clear.
+        # The registry decides where the password is sent, so insist on https.
         if not challenge.lower().startswith("bearer") or not realm.startswith("https://"):
-            raise UpdateError(f"{registry} wants a log-in. Give UPDATE_CREDENTIALS, as docs/promote.md says.")
+            raise UpdateError(f"{registry} requires a log-in. Set UPDATE_CREDENTIALS, as docs/promote.md says.")
         answer = self._ask("GET", f"{realm}?{urlencode(asked)}", {"Authorization": encoded} if encoded else {})
         try:
             found = json.loads(answer.data)
             token = found.get("token") or found["access_token"]
         except (ValueError, KeyError, AttributeError, TypeError):
             token = None
-        # Anything else cannot be in a header, and http.client would quote it in its exception.
+        # Nothing else may be in a header, and http.client would quote it in its exception.
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            raise UpdateError(f"The log-in of {registry} failed: {answer.status}. Check UPDATE_CREDENTIALS.")
+            raise UpdateError(f"The log-in to {registry} failed: {answer.status}. Check UPDATE_CREDENTIALS.")
         return f"Bearer {token}"
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
@@ -128,14 +128,14 @@ class Registry:
             return self._http.request(method, url, headers=dict(headers))
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             reason = (str(getattr(error, "reason", None) or error) or type(error).__name__).splitlines()[0]
-            raise UpdateError(f"{url} cannot be asked: {reason}. Is the registry up?") from None
+            raise UpdateError(f"{url} cannot be reached: {reason}. Is the registry up?") from None
 
 
 def addresses(text: str) -> dict[str, str]:
-    """Read UPDATE_REGISTRIES: ``localhost:5001=http://registry:5000``, with spaces between several.
+    """Parse UPDATE_REGISTRIES: ``localhost:5001=http://registry:5000``, several separated by spaces.
 
     Raises:
-        UpdateError: a part is not of that form.
+        UpdateError: a part does not have that form.
     """
     found = {}
     for part in text.split():
@@ -147,10 +147,10 @@ def addresses(text: str) -> dict[str, str]:
 
 
 def credentials(file: str) -> dict[str, str]:
-    """Read the log-ins of a docker config.json: "user:password" by registry.
+    """Read the log-ins from a Docker config.json: "user:password", by registry.
 
     Raises:
-        UpdateError: it cannot be read.
+        UpdateError: the file cannot be read.
     """
     if not file:
         return {}
@@ -164,7 +164,7 @@ def credentials(file: str) -> dict[str, str]:
             if entry.get("auth")
         }
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise UpdateError(f"UPDATE_CREDENTIALS names {file}, which is no docker config.json.") from None
+        raise UpdateError(f"UPDATE_CREDENTIALS names {file}, which is not a Docker config.json.") from None
 
 
 def _registry(name: str) -> str:

@@ -1,10 +1,11 @@
-"""What is wrong with namespaces, for the people who write them: every bad entry, with its place. Pure.
+"""Finds what is wrong with namespaces, for the people who write them: every bad entry, and where it is. Pure.
 
 Rules kept here:
-- a namespace is looked at when it has anything of ours: the label of a user, one of our annotations, a label that
-  grants. Others are none of our business;
-- what the hub would show as disabled or as a notice is a finding, and so is what keeps a namespace from being a user's;
-- a file without findings is one that the reader of manifests serves.
+- a namespace is checked if it has anything of ours: the label of a user, one of our annotations, or a label that
+  grants. Other namespaces are ignored;
+- anything that the hub would show as disabled or as a notice is a finding, and so is anything that keeps a namespace
+  from being a user's;
+- `ManifestReader` can serve every file that has no findings.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from .users import Site
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong.
+    """One mistake.
 
     Attributes:
-        place: ``file:line``, or ``namespace/name`` and for an annotation its line.
-        user: the user id, or the namespace where there is none.
+        place: ``file:line``, or ``namespace/name``, for an annotation with the line in it.
+        user: the user id, or the namespace if it has none.
         reason: one sentence.
     """
 
@@ -39,8 +40,8 @@ def check_manifests(text: bytes, source: str, site: Site) -> list[Finding]:
     """Check a file of manifests.
 
     Args:
-        text: its bytes.
-        source: what to call it.
+        text: the file's bytes.
+        source: what to call the file in findings.
         site: prefix, roots and default directory.
     """
     try:
@@ -53,7 +54,7 @@ def check_manifests(text: bytes, source: str, site: Site) -> list[Finding]:
         for line, reason in [*each.problems, *_problems(each, site)]:
             found.append((line, Finding(f"{source}:{line}", user, reason)))
     for again, first in _repeated(located, site):
-        reason = f"The user is in line {first.line} already."
+        reason = f"This user is already in line {first.line}."
         found.append((again.line, Finding(f"{source}:{again.line}", _user(again.namespace, site), reason)))
     if not found:
         try:
@@ -64,22 +65,27 @@ def check_manifests(text: bytes, source: str, site: Site) -> list[Finding]:
 
 
 def check_namespaces(namespaces: Iterable[Namespace], site: Site) -> list[Finding]:
-    """Check namespaces as a cluster has them. Arguments as above."""
+    """Check namespaces read from a cluster.
+
+    Args:
+        namespaces: the namespaces.
+        site: prefix, roots and default directory.
+    """
     located = [Located(namespace, 0) for namespace in namespaces]
     findings = []
     for each in located:
-        each.block.add(("annotations", f"{site.prefix}/notebook-dirs"))  # its lines are told, and count from 1
+        each.block.add(("annotations", f"{site.prefix}/notebook-dirs"))  # report its lines, counted from 1
         place = f"namespace/{each.namespace.name}"
         for line, reason in _problems(each, site):
             findings.append(Finding(f"{place}:{line}" if line else place, _user(each.namespace, site), reason))
     for again, first in _repeated(located, site):
-        reason = f"The user has the namespace {first.namespace.name} already."
+        reason = f"This user already has the namespace {first.namespace.name}."
         findings.append(Finding(f"namespace/{again.namespace.name}", _user(again.namespace, site), reason))
     return findings
 
 
 def _problems(located: Located, site: Site) -> Iterator[tuple[int, str]]:
-    """The lines and reasons of one namespace."""
+    """The line and the reason of each mistake in one namespace."""
     namespace = located.namespace
     annotation = f"{site.prefix}/notebook-dirs"
     granting = [key for key in namespace.labels if key.startswith(f"dir.{site.prefix}/")]
@@ -100,7 +106,7 @@ def _problems(located: Located, site: Site) -> Iterator[tuple[int, str]]:
         reason = notice.reason if isinstance(notice, Notice) else notice
         yield located.line_in("annotations", annotation, line), reason
     for key in granting:
-        # One label at a time, because an entry does not say which label it comes from.
+        # One label at a time, because an entry does not record which label it comes from.
         alone = site.grants("", Namespace(namespace.name, labels={key: namespace.labels[key]}))
         for entry in alone.entries:
             if entry.problem is not None:
@@ -108,7 +114,7 @@ def _problems(located: Located, site: Site) -> Iterator[tuple[int, str]]:
 
 
 def _repeated(located: list[Located], site: Site) -> Iterator[tuple[Located, Located]]:
-    """Namespaces of a user, or of a name, that another one has before them; each with that one."""
+    """Namespaces with a user or a name that an earlier namespace already has, each with that earlier one."""
     first: dict[str, Located] = {}
     for each in located:
         userid = site.userid(each.namespace)

@@ -1,7 +1,7 @@
 """What the command prints: tables for people, JSON and YAML for programs. Pure.
 
-No character that steers a terminal or hides in a line is printed as it is, in none of the forms; JSON and YAML have
-their own escapes for it, so that a program reads the very text.
+No format prints a character unescaped if it controls the terminal or is invisible. JSON and YAML use their own escapes,
+so that a program reads the exact text.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import yaml
 
 from k8s_annotations.untrusted_text import escaped
 
-LONGEST_CELL = 200  # characters of a line of a cell
+LONGEST_CELL = 200  # characters in one line of a cell
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, as people write them."""
+    """Writes multi-line text as a block, as people do."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -29,22 +29,22 @@ _Dumper.add_representer(str, _text)
 
 
 def formatted(value: Any, form: str) -> str:
-    """A value of dictionaries, lists, texts and numbers as "json" or "yaml"."""
+    """Format a value made of dictionaries, lists, strings and numbers as "json" or "yaml"."""
     if form == "json":
         text = json.dumps(value, indent=2, ensure_ascii=False)
         lines = [line if escaped(line) == line else _json_line(line) for line in text.split("\n")]
         return "\n".join(lines) + "\n"
-    # PyYAML escapes every character beyond ASCII or none that can be printed, so it escapes all where one is hidden.
+    # PyYAML escapes either all non-ASCII characters or no printable ones, so if one must be escaped, escape them all.
     plain = all(escaped(line) == line for line in _texts(value))
     return str(yaml.dump(value, Dumper=_Dumper, allow_unicode=plain, sort_keys=False, width=10_000))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns with two spaces between them; a cell of several lines takes as many.
+    """Format columns with two spaces between them. A cell of several lines takes up several lines.
 
     Args:
         header: the names of the columns.
-        rows: cells, untrusted.
+        rows: the cells; untrusted.
     """
     lines = [list(header)]
     for row in rows:

@@ -1,4 +1,4 @@
-"""The users among namespaces, and what is granted to each. Pure: namespaces go in."""
+"""Finds the users among namespaces, and what is granted to each. Pure: callers pass the namespaces in."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from k8s_annotations.namespaces import PREFIX, Namespace, marking_problem
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a site decides about lists of directories; the hub's settings of the same names.
+    """A site's settings for lists of directories, named like the hub's settings.
 
     Attributes:
-        prefix: of the label and the annotations.
+        prefix: the prefix of the label and the annotations.
         roots: canonical absolute paths.
-        default_directory: with ``{userid}``; "" for none.
+        default_directory: a path with ``{userid}``; "" for none.
     """
 
     prefix: str = PREFIX
@@ -37,11 +37,11 @@ class Site:
         )
 
     def userid(self, namespace: Namespace) -> str | None:
-        """The user id that the namespace says it is of; None when it says none."""
+        """The user id in the namespace's annotation; None if it has none."""
         return namespace.annotations.get(f"{self.prefix}/userid")
 
     def problem(self, namespace: Namespace) -> str | None:
-        """Why a namespace is no user's, as a sentence; None when it is one's."""
+        """Why a namespace is not a user's, as a sentence; None if it is."""
         userid = self.userid(namespace)
         if userid is None:
             return f"It has no annotation {self.prefix}/userid. Set it to the user id."
@@ -56,7 +56,7 @@ class Site:
 
 
 def users(namespaces: Iterable[Namespace], site: Site) -> Iterator[Grants]:
-    """What is granted to each user; namespaces that are no user's are passed over."""
+    """What is granted to each user. Namespaces that are not a user's are skipped."""
     for namespace in namespaces:
         userid = site.userid(namespace)
         if userid is not None and site.problem(namespace) is None:

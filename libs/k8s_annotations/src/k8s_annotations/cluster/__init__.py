@@ -1,4 +1,4 @@
-"""Reading namespaces from a cluster: all of this library's network traffic is here."""
+"""Reads namespaces from a cluster. All of this library's network traffic happens here."""
 
 from __future__ import annotations
 

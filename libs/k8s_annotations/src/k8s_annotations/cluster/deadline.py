@@ -1,8 +1,8 @@
 """Calls that end at a deadline, whatever the other side does.
 
-A read timeout starts anew with every byte, a name server may not answer, a program may hang: so what can take long
-runs in a thread of its own, and the caller waits for it until the deadline and no longer. What is given up must not
-live on: the connection of a call is shut, and one that comes about too late sends nothing.
+A read timeout starts again with every byte, a name server may not answer, and a program may hang. So anything that can
+take long runs in its own thread, and the caller waits for it only until the deadline. Abandoned work must not live on:
+the call's connection is shut down, and a connection that is made too late sends nothing.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 Result = TypeVar("Result")
 
-_this_thread = threading.local()  # .call: the one that it makes
+_this_thread = threading.local()  # .call: the call that this thread is making
 
 
 class Overdue(Exception):
-    """The deadline came first."""
+    """The deadline passed first."""
 
 
 class Task(Generic[Result]):
-    """Work that has begun in a thread; any number of threads may wait for it.
+    """Work that runs in a thread; any number of threads may wait for it.
 
     Attributes:
-        began: when, by `time.monotonic`.
+        began: when it started, by `time.monotonic`.
     """
 
     def __init__(self, work: Callable[[], Result], name: str) -> None:
@@ -43,10 +43,10 @@ class Task(Generic[Result]):
         self._thread.start()
 
     def result(self, until: float) -> Result:
-        """Wait for the work; returns or raises what it did.
+        """Wait for the work, and return or raise what it returned or raised.
 
         Raises:
-            Overdue: it is not done at that moment.
+            Overdue: it is not done by then.
         """
         self._thread.join(max(0.0, until - monotonic()))
         if self._thread.is_alive():
@@ -63,7 +63,7 @@ class Task(Generic[Result]):
 
 
 class Pools:
-    """The official client's connection pools for one cluster; its TLS, proxy and keep-alive settings hold."""
+    """The official client's connection pools for one cluster, with its TLS, proxy and keep-alive settings."""
 
     def __init__(self, configuration: Any) -> None:
         from kubernetes.client.rest import RESTClientObject
@@ -72,42 +72,58 @@ class Pools:
         self.manager: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
         self.manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
-    def get(
-        self, url: str, headers: Mapping[str, str], timeout: urllib3.Timeout, largest: int, until: float
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout: urllib3.Timeout,
+        largest: int,
+        until: float,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """One GET, not tried again and not redirected.
+        """Make one request, without retries or redirects.
 
         Args:
-            url: where.
-            headers: of the request.
-            timeout: to connect, and between two pieces of the answer.
-            largest: bytes of the answer that are read; one byte more tells that there was more.
+            method: the HTTP method.
+            url: the address.
+            body: the body to send, or None.
+            headers: the request's headers.
+            timeout: to connect, and between two chunks of the answer.
+            largest: bytes of the answer to read; one more byte is read, to show whether there was more.
             until: the deadline, by `time.monotonic`.
 
         Returns:
             The status, the headers and the body.
 
         Raises:
-            Overdue: the deadline came first.
-            urllib3.exceptions.HTTPError, OSError, ValueError: as urllib3 has it.
+            Overdue: the deadline passed first.
+            urllib3.exceptions.HTTPError, OSError, ValueError: from urllib3.
         """
         call = _Call()
 
         def send() -> tuple[int, Mapping[str, str], bytes]:
             _this_thread.call = call
             response = self.manager.request(
-                "GET", url, headers=headers, timeout=timeout, retries=False, redirect=False, preload_content=False
+                method,
+                url,
+                body=body,
+                headers=headers,
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+                preload_content=False,
             )
             try:
-                # Not `.data`: that reads without a bound.
-                body = response.read(largest + 1, decode_content=True)
+                # Not `.data`, which reads without a limit.
+                answer = response.read(largest + 1, decode_content=True)
             except BaseException:
                 response.close()
                 raise
-            if len(body) > largest:
-                response.close()  # with an unread rest it cannot be used again
+            if len(answer) > largest:
+                response.close()  # with an unread rest the connection cannot be reused
             response.release_conn()
-            return response.status, response.headers, body
+            return response.status, response.headers, answer
 
         try:
             return Task(send, "cluster-call").result(until)
@@ -134,28 +150,28 @@ class _Call:
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-class _Seen:
-    """A connection that tells the call of this thread about itself."""
+class _Tracked:
+    """A connection that registers itself with this thread's call."""
 
     def request(self, *arguments: Any, **options: Any) -> None:
         call = _this_thread.call
         call.connection = self
-        if call.given_up:  # nobody waits for the answer
+        if call.given_up:  # nobody is waiting for the answer any more
             raise TimeoutError
         super().request(*arguments, **options)  # type: ignore[misc]
 
 
-class _SeenHTTP(_Seen, HTTPConnection):
+class _TrackedHTTP(_Tracked, HTTPConnection):
     pass
 
 
-class _SeenHTTPS(_Seen, HTTPSConnection):
+class _TrackedHTTPS(_Tracked, HTTPSConnection):
     pass
 
 
 class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _SeenHTTP
+    ConnectionCls = _TrackedHTTP
 
 
 class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _SeenHTTPS
+    ConnectionCls = _TrackedHTTPS

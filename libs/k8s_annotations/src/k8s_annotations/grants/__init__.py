@@ -1,4 +1,4 @@
-"""From the text of annotations and labels to the directories that they grant. Pure."""
+"""Turns the text of annotations and labels into the directories that they grant. Pure."""
 
 from __future__ import annotations
 

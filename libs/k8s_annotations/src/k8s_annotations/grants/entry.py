@@ -1,4 +1,4 @@
-"""One directory of a list, as everybody passes it on. Pure."""
+"""One directory of a list, in the form that all other modules use. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class Entry:
     """One directory of a list.
 
     Attributes:
-        path: canonical; of an entry whose path is bad the text as written, shortened, with escapes.
+        path: the canonical path; for an entry with a bad path, the text as written, shortened and escaped.
         name: what people type; unique in the list.
         title: what people read.
-        description: one line, may be empty.
+        description: one line; may be empty.
         access: "ro" or "rw", as the list says.
-        default: preselected when nothing else is.
+        default: whether it is preselected when nothing else is.
         source: where it comes from.
-        line: 1-based line inside the annotation, None for a label or the default directory.
-        problem: None when it is usable, else one plain sentence why it is disabled.
+        line: the 1-based line inside the annotation; None for a label or the default directory.
+        problem: None if it is usable, else one sentence that says why it is disabled.
     """
 
     path: str

@@ -1,12 +1,12 @@
-"""What the directories of a list are called, so that people can type it. Pure.
+"""Gives each directory of a list a name that people can type. Pure.
 
 Rules kept here (design, "the list"):
-- a written name has no slash, is not ``.`` or ``..``, and has at most 120 characters: what looks like a path would be
-  taken for one. Characters that cannot be seen are left out of it;
-- a name that is not written, or that cannot be used, is the last segment of the path. Where two would be the same, each
-  takes as many segments as it needs (``alice/genomics`` and ``shared/genomics``): what a name means does not hang on
+- a written name has no slash, is not ``.`` or ``..``, and has at most 120 characters: anything that looks like a path
+  would be taken for one. Invisible characters are removed;
+- without a usable written name, the name is the last segment of the path. Where two would be the same, each takes as
+  many segments as it needs (``alice/genomics`` and ``shared/genomics``), so the meaning of a name does not depend on
   the order of the list;
-- names differ in more than case, composition and spacing; good entries get theirs before bad ones.
+- names must differ in more than case, composition and spacing; good entries get their names before bad ones.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from .entry import Entry
 from .items import Notice
 from .paths import LONGEST_PATH
 
-LONGEST_NAME = 120  # characters of a written one
-LONGEST_DERIVED = 255  # characters; a segment of a path has no more
+LONGEST_NAME = 120  # characters of a written name
+LONGEST_DERIVED = 255  # characters; a path segment has no more
 
-_SEGMENTS = (1, 2, 3, 4, LONGEST_PATH)  # of a path, one after the other; the last is all of them
+_SEGMENTS = (1, 2, 3, 4, LONGEST_PATH)  # how many segments of the path to try, in this order; the last means all
 
 
 def with_names(entries: Iterable[Entry], notices: list[Notice]) -> tuple[Entry, ...]:
-    """Give every entry a name of its own, and a title.
+    """Give every entry a unique name, and a title.
 
     Args:
-        entries: with names as they were written, "" for none.
-        notices: gets a sentence for every written name that cannot be used.
+        entries: the entries, with names as written, "" for none.
+        notices: receives a sentence for every written name that cannot be used.
     """
     entries = list(entries)
     names: dict[int, str] = {}
@@ -57,16 +57,16 @@ def with_names(entries: Iterable[Entry], notices: list[Notice]) -> tuple[Entry, 
 
 def _name_problem(name: str, taken: set[str]) -> str | None:
     if not name:
-        return "has nothing that can be seen"
+        return "has no visible characters"
     if "/" in name or name in {".", ".."}:
         return "looks like a path; a name has no slash"
     if len(name) > LONGEST_NAME:
         return f"is longer than {LONGEST_NAME} characters"
-    return "is given to another directory already" if name_key(name) in taken else None
+    return "is already used by another directory" if name_key(name) in taken else None
 
 
 def _derive(positions: list[int], entries: list[Entry], names: dict[int, str], taken: set[str]) -> None:
-    """Name entries by their paths; a suffix that several of them share, or that is taken, is nobody's."""
+    """Name entries after their paths. Nobody gets a suffix that several of them share, or that is taken."""
     waiting = positions
     for count in _SEGMENTS:
         suffixes = {position: _suffix(entries[position].path, count) for position in waiting}
@@ -90,6 +90,6 @@ def _derive(positions: list[int], entries: list[Entry], names: dict[int, str], t
 
 
 def _suffix(path: str, count: int) -> str:
-    """The last segments of a path as a name; "" when one of them cannot be typed."""
+    """The last segments of a path as a name; "" if one of them cannot be typed."""
     segments = [clean(segment, LONGEST_PATH) for segment in path.strip("/").split("/")[-count:]]
     return "" if {"", ".", ".."} & {*segments} else "/".join(segments)

@@ -1,13 +1,13 @@
-"""The annotation's YAML, read item by item so that a bad one never hides the good ones. Pure.
+"""Reads the annotation's YAML item by item, so that a bad item never hides the good ones. Pure.
 
-The text is walked as a stream of events and never built into objects: no tag is obeyed, no alias is followed, nothing
-recurses, and size, number and depth are bounded before anything is kept.
+The text is read as a stream of events and never built into objects: no tag is obeyed, no alias is followed, nothing
+recurses, and size, number and depth are limited before anything is kept.
 
 Rules kept here (design, "the list"):
-- plain scalars are taken as written: ``name: 2024``, ``title: no`` and ``title: .nan`` are texts;
-- tags, anchors, aliases, merge keys, a key twice and keys that are not known make an item bad (a mistyped
-  ``access: ro`` must not give more than was meant);
-- a mistake in the syntax costs the item it is in, where the others can be told apart: in a block list, where each
+- plain scalars are taken as written: ``name: 2024``, ``title: no`` and ``title: .nan`` are strings;
+- tags, anchors, aliases, merge keys, duplicate keys and unknown keys make an item bad (a mistyped ``access: ro`` must
+  not give more than was meant);
+- a syntax error spoils only the item that it is in if the items can be told apart, as in a block list, where each item
   begins with ``- `` in the same column.
 """
 
@@ -25,15 +25,15 @@ from k8s_annotations.untrusted_text import escaped
 
 LARGEST_ANNOTATION = 16 * 1024  # bytes
 MOST_ENTRIES = 500
-DEEPEST = 4  # the list, an entry, and two more that an entry has no use for
+DEEPEST = 4  # levels: the list, an entry, and two more that no entry needs
 
 KEYS = ("path", "name", "title", "description", "access", "default")
 
-_HOPELESS = 200  # levels: nothing is looked for below; a scanner's time grows with the square of the depth
+_DEPTH_LIMIT = 200  # levels at which reading stops: a scanner's time grows with the square of the depth
 
 _Opening = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
 _Closing = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})  # plain scalars that mean nothing (YAML 1.1, type null)
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})  # plain scalars that mean null (YAML 1.1, type null)
 _LINE_END = re.compile("\r\n|\r|\n")
 _PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
 _FIRST_ITEM = re.compile(r"( *)-(?= |$)")
@@ -41,10 +41,10 @@ _NO_ITEM = re.compile(r" *(#.*)?$|---( *#.*)?$|%")
 
 
 class NotAList(ValueError):
-    """The annotation cannot be read at all. `str()` is one plain sentence.
+    """The annotation cannot be read at all. The message is one plain sentence.
 
     Attributes:
-        line: where, 1-based inside the annotation.
+        line: the 1-based line inside the annotation.
     """
 
     def __init__(self, message: str, line: int = 1) -> None:
@@ -53,18 +53,18 @@ class NotAList(ValueError):
 
 
 class Notice(str):
-    """A sentence about the whole list, for the person whose list it is.
+    """A sentence about the whole list, for the user whose list it is.
 
     Attributes:
-        line: what it is about, 1-based inside the annotation; None for all of it.
-        reason: the same for an administrator, who sees the line beside it.
+        line: the line that it is about, 1-based inside the annotation; None for all of it.
+        reason: the same for an administrator, who sees the line number next to it.
     """
 
     line: int | None
     reason: str
 
     def __new__(cls, reason: str, line: int | None = None, text: str | None = None) -> Notice:
-        """Make a notice; its text is the reason with the line before it, unless another is given."""
+        """Make a notice. Unless another text is given, its text is the reason after the line number."""
         notice = super().__new__(cls, text or (f"Line {line}: {reason}" if line else reason))
         notice.line, notice.reason = line, reason
         return notice
@@ -75,9 +75,9 @@ class Item:
     """One item of the list.
 
     Attributes:
-        line: 1-based, inside the annotation.
-        values: the keys that were written, as text; a bare path is ``{"path": ...}``.
-        problem: why the item cannot be used, None when its shape is right.
+        line: the 1-based line inside the annotation.
+        values: the values that were written, by key, as strings; a bare path is ``{"path": ...}``.
+        problem: why the item cannot be used; None if its structure is right.
     """
 
     line: int
@@ -85,7 +85,7 @@ class Item:
     problem: str | None = None
 
     def refuse(self, problem: str | None) -> None:
-        """Mark the item as bad. The first problem stays."""
+        """Mark the item as bad. The first problem is kept."""
         self.problem = self.problem or problem
 
 
@@ -93,28 +93,34 @@ def read_items(text: str) -> list[Item] | None:
     """Read the annotation.
 
     Args:
-        text: its value.
+        text: the annotation's value.
 
     Returns:
-        Its items, good and bad, in order; no more than `MOST_ENTRIES` + 1 of them, so that a caller sees an overflow.
-        None when nothing is written there.
+        Its items, good and bad, in order. There are at most `MOST_ENTRIES` + 1, so that a caller can see an overflow.
+        None if the annotation is empty.
 
     Raises:
-        NotAList: it is too large, no YAML, or no list.
+        NotAList: it is too large, not YAML, or not a list.
     """
-    # A character is a byte at least, so a huge text is not encoded to find out.
+    # A character takes at least one byte, so a huge text need not be encoded to find out.
     if len(text) > LARGEST_ANNOTATION or len(text.encode("utf-8", "surrogatepass")) > LARGEST_ANNOTATION:
         raise NotAList(f"It is longer than {LARGEST_ANNOTATION // 1024} KiB.")
     text = text.removeprefix("\ufeff")
     try:
         return _read(text)
     except NotAList as error:
-        # JSON writes a character outside the first plane as two escapes, which YAML does not know.
+        # JSON writes a character outside the first plane as two escapes, which YAML does not understand.
         as_yaml = _PAIR.sub(_one_escape, text)
         try:
             return _read(as_yaml) if as_yaml != text else _item_by_item(text, error)
         except NotAList as error:
             return _item_by_item(as_yaml, error)
+
+
+def begins_item(line: str) -> str | None:
+    """The indentation of a line that begins an item of a block list; None when it begins none."""
+    found = _FIRST_ITEM.match(line)
+    return found[1] if found else None
 
 
 def _read(text: str) -> list[Item] | None:
@@ -135,7 +141,7 @@ def _one_escape(pair: re.Match[str]) -> str:
 
 
 def _item_by_item(text: str, error: NotAList) -> list[Item]:
-    """Read a block list whose syntax is broken somewhere; the error when nothing good is found that way."""
+    """Read a block list with a syntax error somewhere. If that yields no good item, raise the error."""
     lines = _LINE_END.split(text)
     first = next((number for number, line in enumerate(lines) if not _NO_ITEM.match(line)), None)
     begin = _FIRST_ITEM.match(lines[first]) if first is not None else None
@@ -166,7 +172,7 @@ def _items(events: Iterator[Any]) -> list[Item] | None:
         return None
     if not isinstance(event, yaml.SequenceStartEvent):
         raise NotAList("It is not a list.", _line(event))
-    if problem := _mark_problem(event):
+    if problem := _markup_problem(event):
         raise NotAList(problem, _line(event))
     items: list[Item] = []
     while not isinstance(event := next(events), yaml.SequenceEndEvent):
@@ -175,14 +181,14 @@ def _items(events: Iterator[Any]) -> list[Item] | None:
             return items
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
-            items.append(Item(_line(event), problem="A second document begins here; write one list."))
+            items.append(Item(_line(event), problem="A second document begins here; write a single list."))
             break
     return items
 
 
 def _item(event: Any, events: Iterator[Any]) -> Item:
     item = Item(_line(event))
-    item.refuse(_mark_problem(event))
+    item.refuse(_markup_problem(event))
     if isinstance(event, yaml.MappingStartEvent):
         _read_mapping(item, events)
     elif isinstance(event, yaml.ScalarEvent):
@@ -199,17 +205,17 @@ def _read_mapping(item: Item, events: Iterator[Any]) -> None:
     """Read keys and values up to the end of the mapping."""
     seen = set()
     while not isinstance(key := next(events), yaml.MappingEndEvent):
-        item.refuse(_mark_problem(key))
+        item.refuse(_markup_problem(key))
         name = key.value if isinstance(key, yaml.ScalarEvent) else None
         if name is None:
             item.refuse(_skip(key, events, depth=2))
             item.refuse("It has a key that is not text.")
         elif name not in KEYS:
-            item.refuse(f"It has a key that is not known: {escaped(name, 40)}. The keys are {', '.join(KEYS)}.")
+            item.refuse(f"It has an unknown key: {escaped(name, 40)}. The keys are {', '.join(KEYS)}.")
         elif name in seen:
             item.refuse(f"It has the key {name} twice.")
         value = next(events)
-        item.refuse(_mark_problem(value))
+        item.refuse(_markup_problem(value))
         if not isinstance(value, yaml.ScalarEvent):
             item.refuse(_skip(value, events, depth=2))
             item.refuse(f"Its {escaped(name, 40) if name else 'value'} is not text.")
@@ -219,7 +225,7 @@ def _read_mapping(item: Item, events: Iterator[Any]) -> None:
 
 
 def _skip(event: Any, events: Iterator[Any], depth: int) -> str | None:
-    """Pass over the rest of a node that begins at `depth`; say so when it goes too deep."""
+    """Skip the rest of a node that begins at `depth`. Returns a problem if it is nested too deep."""
     above = deepest = depth
     if isinstance(event, _Opening):
         depth = deepest = depth + 1
@@ -227,12 +233,12 @@ def _skip(event: Any, events: Iterator[Any], depth: int) -> str | None:
         event = next(events)
         depth += isinstance(event, _Opening) - isinstance(event, _Closing)
         deepest = max(deepest, depth)
-        if depth > _HOPELESS:
+        if depth > _DEPTH_LIMIT:
             raise NotAList(f"It is nested deeper than {DEEPEST} levels.", _line(event))
     return f"It is nested deeper than {DEEPEST} levels." if deepest > DEEPEST else None
 
 
-def _mark_problem(event: Any) -> str | None:
+def _markup_problem(event: Any) -> str | None:
     if isinstance(event, yaml.AliasEvent) or event.anchor:
         return "It has an anchor or an alias (& or *); write the text out."
     return "It has a tag (!); write plain text." if event.tag else None

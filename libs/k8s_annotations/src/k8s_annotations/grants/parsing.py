@@ -1,15 +1,15 @@
-"""What a user is granted: the entries of the annotation and of the labels of the user's namespace. Pure.
+"""What a user is granted: the entries from the annotation and the labels of the user's namespace. Pure.
 
 Rules kept here (design, "the list"):
-- an item is a path or a mapping; a bad one is kept, disabled, with its reason;
+- an item is a path or a mapping; a bad item is kept, disabled, with its reason;
 - the label ``dir.<prefix>/<owner>: <name>`` grants ``<first root>/<owner>/<name>``;
-- the same directory twice is one entry: the first counts, and the annotation's text wins over the label's;
-- with neither annotation nor labels there is the default directory; with an annotation that cannot be read too, and
-  a notice. ``[]`` is a list, of nothing; an empty text is none;
-- what is wrong with a text but leaves no doubt about the directory (a name that is taken, a second default) is a
-  notice, and the entry stays usable.
+- a directory that is listed twice is one entry: the first counts, and the annotation's text wins over the label's;
+- with neither annotation nor labels, the user gets the default directory; with an unreadable annotation, the default
+  directory and a notice. ``[]`` is an empty list; an empty annotation counts as no annotation;
+- a mistake that leaves no doubt about the directory (a name that is taken, a second default) is a notice, and the entry
+  stays usable.
 
-`parse_grants` is total: it never raises, whatever texts it is given.
+`parse_grants` is total: it never raises, whatever text it is given.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .items import LARGEST_ANNOTATION, MOST_ENTRIES, Item, NotAList, Notice, rea
 from .paths import InvalidPath, canonical_path, is_at_or_below, is_segment
 
 LONGEST_DESCRIPTION = 500  # characters
-LONGEST_BAD_PATH = 200  # characters of it that are shown
+LONGEST_BAD_PATH = 200  # how many characters of a bad path are shown
 MOST_NOTICES = 10
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}  # YAML 1.1, type bool
@@ -38,10 +38,10 @@ class Grants:
     """What one user is granted.
 
     Attributes:
-        userid: whose list.
-        entries: good and bad, those of the annotation in its order, then those of labels by path.
+        userid: whose list it is.
+        entries: good and bad entries; first the annotation's, in its order, then the labels', sorted by path.
         notices: sentences about the whole list.
-        roots: the roots that paths lie below.
+        roots: the roots below which all paths lie.
     """
 
     userid: str
@@ -51,27 +51,27 @@ class Grants:
 
     @property
     def usable(self) -> tuple[Entry, ...]:
-        """The entries that can be opened as far as the list says."""
+        """The entries that can be opened, as far as the list is concerned."""
         return tuple(entry for entry in self.entries if entry.problem is None)
 
     def nearest(self, path: str) -> Entry | None:
-        """The entry that decides about a path: the longest one at or above it, a disabled one too.
+        """The entry that decides about a path: the longest one at or above it, even if it is disabled.
 
         Args:
-            path: canonical.
+            path: a canonical path.
         """
         above = [entry for entry in self.entries if is_at_or_below(path, entry.path)]
         return max(above, key=lambda entry: (len(entry.path), entry.problem is None), default=None)
 
     def meant(self, text: str) -> tuple[tuple[Entry, str], ...]:
-        """What a name, or a folder below a name, stands for.
+        """What a name, or a folder below a name, refers to.
 
         Args:
-            text: as `paths.fold` returns it, without a slash before it.
+            text: as `paths.fold` returns it, without a leading slash.
 
         Returns:
-            Entries, each with the path that is meant: one; none when no entry has that name; several when the name
-            leaves them open. Disabled entries only when no usable one has the name.
+            Entries, each with the path that is meant: normally one; none if no entry has that name; several if the
+            name is ambiguous. Disabled entries are returned only if no usable one has the name.
         """
         parts = text.split("/")
         # The longest name first: a name that was made unique has slashes in it ("shared/genomics").
@@ -83,7 +83,7 @@ class Grants:
         return ()
 
     def _named(self, name: str) -> list[Entry]:
-        """Those that have the name exactly, else those that differ in case, composition or spacing."""
+        """The entries with exactly this name, else those whose names differ only in case, composition or spacing."""
         key = name_key(name)
         alike = [entry for entry in self.entries if key and name_key(entry.name) == key]
         return [entry for entry in alike if entry.name == name] or alike
@@ -102,14 +102,14 @@ def parse_grants(
 
     Args:
         userid: whose namespace it is.
-        annotations: of the namespace.
-        labels: of the namespace.
+        annotations: the namespace's annotations.
+        labels: the namespace's labels.
         roots: canonical absolute paths; entries outside them are disabled.
-        prefix: of the annotation and the labels.
-        default_directory: with ``{userid}`` for the user id; "" for none.
+        prefix: the prefix of the annotation and the labels.
+        default_directory: a path with ``{userid}`` for the user id; "" for none.
 
     Returns:
-        The list. Nothing raises: what cannot be used is in it as a disabled entry or a notice.
+        The list. This never raises: whatever cannot be used becomes a disabled entry or a notice.
 
     Example:
         >>> parse_grants("alice", {"learning-lab.dev/notebook-dirs": "[/s/alice/thesis]"}, {}).entries[0].name
@@ -118,11 +118,11 @@ def parse_grants(
     owners = tuple(sorted((key, value) for key, value in labels.items() if key.startswith(f"dir.{prefix}/")))
     text = annotations.get(f"{prefix}/notebook-dirs")
     if text is not None and len(text) > LARGEST_ANNOTATION:
-        text = text[: LARGEST_ANNOTATION + 1]  # is refused all the same, and what is remembered stays small
+        text = text[: LARGEST_ANNOTATION + 1]  # it is refused anyway, and the cache stays small
     return _parse(userid, text, owners, tuple(roots), default_directory)
 
 
-@functools.lru_cache(maxsize=1024)  # the menu asks again for the same text; about 3 KiB for a list of five
+@functools.lru_cache(maxsize=1024)  # the menu parses the same text again and again; about 3 KiB for a list of five
 def _parse(
     userid: str, text: str | None, owners: tuple[tuple[str, str], ...], roots: tuple[str, ...], default_directory: str
 ) -> Grants:
@@ -148,7 +148,7 @@ def _parse(
         entries.append(_default_entry(userid, default_directory, roots))
     entries = merged(entries)
     if len(entries) > MOST_ENTRIES:
-        notices.append(Notice(f"The list has more than {MOST_ENTRIES} directories; the first ones count."))
+        notices.append(Notice(f"The list has more than {MOST_ENTRIES} directories; only the first ones count."))
         entries = entries[:MOST_ENTRIES]
     named = with_names(_one_default(entries, notices), notices)
     if len(notices) > MOST_NOTICES:
@@ -176,12 +176,12 @@ def _entry(item: Item, roots: tuple[str, ...]) -> Entry:
     default = _BOOLEANS.get(values.get("default", "false").strip().lower())
     problem = item.problem or path_problem
     if problem is None and access not in {"ro", "rw"}:
-        problem = f"Its access is {escaped(access, 40)!r}; it can be ro or rw."
+        problem = f"Its access is {escaped(access, 40)!r}; it must be ro or rw."
     if problem is None and default is None:
-        problem = f"Its default is {escaped(values['default'], 40)!r}; it can be true or false."
+        problem = f"Its default is {escaped(values['default'], 40)!r}; it must be true or false."
     return Entry(
         path=path,
-        name=values.get("name", ""),  # `with_names` decides about it
+        name=values.get("name", ""),  # `with_names` checks it
         title=clean(values.get("title", ""), LONGEST_TITLE),
         description=clean(values.get("description", ""), LONGEST_DESCRIPTION),
         access="ro" if access == "ro" else "rw",
@@ -196,19 +196,19 @@ def _label_entry(key: str, value: str, roots: tuple[str, ...]) -> Entry:
     root = roots[0].rstrip("/") if roots else ""
     path, problem = _checked_path(f"{root}/{owner}/{value}", roots)
     if not (is_segment(owner) and is_segment(value)):
-        problem = "A label names one owner and one directory."
+        problem = "A label must name one owner and one directory."
     return Entry(path=path, name="", title="", source="label", problem=problem)
 
 
 def _default_entry(userid: str, default_directory: str, roots: tuple[str, ...]) -> Entry:
     path, problem = _checked_path(default_directory.replace("{userid}", userid), roots)
-    if not is_segment(userid):  # "." or "a/b" would make it the directory of somebody else
+    if not is_segment(userid):  # "." or "a/b" would make it somebody else's directory
         problem = "There is no default directory for this user id."
     return Entry(path=path, name="", title="", source="setting", problem=problem)
 
 
 def _checked_path(written: str, roots: tuple[str, ...]) -> tuple[str, str | None]:
-    """The canonical path and None, or the path as it can be shown and what is wrong with it."""
+    """The canonical path and None, or the path in a form that can be shown and what is wrong with it."""
     if not written:
         return "", "It has no path."
     try:
@@ -220,7 +220,7 @@ def _checked_path(written: str, roots: tuple[str, ...]) -> tuple[str, str | None
 def _repeated(entries: list[Entry]) -> list[Notice]:
     first: dict[str, int | None] = {}
     return [
-        Notice(f"The directory is in line {first[entry.path]} too; that one counts.", entry.line)
+        Notice(f"This directory is already in line {first[entry.path]}; that line counts.", entry.line)
         for entry in entries
         if entry.problem is None and first.setdefault(entry.path, entry.line) != entry.line
     ]
@@ -231,6 +231,6 @@ def _one_default(entries: list[Entry], notices: list[Notice]) -> list[Entry]:
     if len(marked) < 2:
         return entries
     notices += [
-        Notice("Another directory is the default already; the first one is.", entry.line) for entry in marked[1:]
+        Notice("Another directory is already the default; the first one counts.", entry.line) for entry in marked[1:]
     ]
     return [replace(entry, default=entry is marked[0]) if entry.default else entry for entry in entries]

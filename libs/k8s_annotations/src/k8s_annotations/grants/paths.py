@@ -1,12 +1,12 @@
-"""The canonical form of a path, by text alone: no file system is asked. Pure.
+"""The canonical form of a path, from its text alone; the file system is not consulted. Pure.
 
 Rules kept here (design, "rules of safety", 2):
-- absolute, and strictly below one of the roots; a root itself is nobody's directory;
-- ``//`` and ``/.`` fold; ``..`` is refused, not folded: what it means depends on symlinks;
-- at most 4,096 bytes, and 255 for a segment (PATH_MAX, NAME_MAX);
-- no control and no invisible formatting characters: a menu could not show truly what they stand for. ``~``, ``%2e``,
-  braces and markup are ordinary characters here;
-- a path is bytes to the file system, so it is never normalised: NFC and NFD are two directories.
+- a path is absolute, and strictly below one of the roots; a root itself is nobody's directory;
+- ``//`` and ``/.`` are folded; ``..`` is refused, not folded, because its meaning depends on symlinks;
+- a path has at most 4,096 bytes, and a segment at most 255 (PATH_MAX, NAME_MAX);
+- control characters and invisible formatting characters are refused, because a menu could not show them faithfully.
+  ``~``, ``%2e``, braces and markup are ordinary characters here;
+- to the file system a path is bytes, so it is never normalised: NFC and NFD are two different directories.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ LONGEST_SEGMENT = 255  # bytes
 
 
 class InvalidPath(ValueError):
-    """A text that is no path of a notebook directory. `str()` is one plain sentence."""
+    """The text is not a path of a notebook directory. The message is one plain sentence."""
 
 
 def canonical_path(text: str, roots: Iterable[str]) -> str:
-    """Bring a path to the one form in which it is compared.
+    """Convert a path to its canonical form, in which paths are compared.
 
     Args:
         text: the path as written.
         roots: absolute paths; the result lies strictly below one of them.
 
     Raises:
-        InvalidPath: it breaks a rule above.
+        InvalidPath: the path breaks a rule above.
     """
     if not text.startswith("/"):
         raise InvalidPath("A path must begin with a slash.")
     path = "/" + fold(text)
     tops = [root.rstrip("/") for root in roots]
     if path == "/" or path in tops:
-        raise InvalidPath(f"{path} is not a notebook directory, it is what they lie below.")
+        raise InvalidPath(f"{path} is not a notebook directory; notebook directories lie below it.")
     if not any(path.startswith(top + "/") for top in tops):
         raise InvalidPath(f"It does not lie below {' or '.join(top or '/' for top in tops) or 'a root'}.")
     return path
@@ -48,10 +48,10 @@ def fold(text: str) -> str:
     """Fold ``//`` and ``/.`` and check every segment of a path, absolute or relative.
 
     Returns:
-        The segments with single slashes between them, none at either end; may be empty.
+        The segments joined by single slashes, without a slash at either end; may be empty.
 
     Raises:
-        InvalidPath: it breaks a rule above.
+        InvalidPath: the path breaks a rule above.
     """
     try:
         length = len(text.encode())
@@ -60,17 +60,17 @@ def fold(text: str) -> str:
     if length > LONGEST_PATH:
         raise InvalidPath(f"It is longer than {LONGEST_PATH} bytes.")
     if CONTROL.search(text) or HIDDEN.search(text):
-        raise InvalidPath("It has a control character or an invisible one.")
+        raise InvalidPath("It contains a control character or an invisible character.")
     segments = [segment for segment in text.split("/") if segment not in {"", "."}]
     if ".." in segments:
-        raise InvalidPath("It has '..' in it; write where it leads instead.")
+        raise InvalidPath("It contains '..'; write the resulting path instead.")
     if length > LONGEST_SEGMENT and any(len(segment.encode()) > LONGEST_SEGMENT for segment in segments):
         raise InvalidPath(f"A part of it is longer than {LONGEST_SEGMENT} bytes.")
     return "/".join(segments)
 
 
 def is_segment(text: str) -> bool:
-    """Whether a text, such as a user id, is one segment of a path as it stands."""
+    """Whether a text, such as a user id, is exactly one path segment."""
     try:
         return text != "" and "/" not in text and fold(text) == text
     except InvalidPath:
@@ -78,5 +78,5 @@ def is_segment(text: str) -> bool:
 
 
 def is_at_or_below(path: str, above: str) -> bool:
-    """Whether a canonical path is another one, or lies below it."""
+    """Whether a canonical path equals another one, or lies below it."""
     return path == above or path.startswith(above + "/")

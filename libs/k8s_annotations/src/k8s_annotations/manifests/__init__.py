@@ -1,4 +1,4 @@
-"""Reading namespaces from a file of manifests."""
+"""Reads namespaces from a file of manifests."""
 
 from __future__ import annotations
 

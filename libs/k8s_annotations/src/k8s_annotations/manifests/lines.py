@@ -1,7 +1,7 @@
-"""The namespaces of a file of manifests with the lines that they are in, for messages about the file. Pure.
+"""The namespaces in a file of manifests, with their line numbers, for messages about the file. Pure.
 
-`manifests` serves a file; this looks for what is wrong with one. So nothing stops it but a file that is no YAML: a
-value that is no text, or a key that is there twice, is told and passed over.
+`reader` serves a file; this module finds what is wrong with one. So only a file that is not YAML stops it: a value that
+is not a string, or a duplicate key, is reported and skipped.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _TEXT = "tag:yaml.org,2002:str"
 
 
 class NotManifests(ValueError):
-    """The file is no YAML. `str()` is one plain sentence.
+    """The file is not YAML. The message is one plain sentence.
 
     Attributes:
-        line: where, 1-based.
+        line: the 1-based line.
     """
 
     def __init__(self, message: str, line: int = 1) -> None:
@@ -32,14 +32,14 @@ class NotManifests(ValueError):
 
 @dataclass(slots=True)
 class Located:
-    """A namespace and where it is.
+    """A namespace and where it is in the file. All lines are 1-based.
 
     Attributes:
-        namespace: its metadata, as far as they are text.
-        line: of its name, 1-based as those below.
-        lines: of a label or an annotation, by ("labels" or "annotations", key).
-        block: those whose lines of text follow each on a line of the file, as a literal block (``|``) has them.
-        problems: what is wrong with the manifest itself, with lines.
+        namespace: its metadata, as far as they are strings.
+        line: the line of its name.
+        lines: the lines of its labels and annotations, by ("labels" or "annotations", key).
+        block: those whose value is a literal block (``|``), so that each line of text is a line of the file.
+        problems: what is wrong with the manifest itself, each with its line.
     """
 
     namespace: Namespace
@@ -49,7 +49,7 @@ class Located:
     problems: list[tuple[int, str]] = field(default_factory=list)
 
     def line_in(self, kind: str, key: str, inside: int | None = None) -> int:
-        """The line of a label or annotation, or of a line inside its text where the file shows it."""
+        """The line of a label or annotation, or of a line inside its text if that is a line of the file."""
         line = self.lines.get((kind, key), self.line)
         return line + inside if inside is not None and (kind, key) in self.block else line
 
@@ -61,12 +61,12 @@ def located_namespaces(text: bytes) -> list[Located]:
         text: YAML or JSON, UTF-8.
 
     Raises:
-        NotManifests: it cannot be parsed, or is nested too deep.
+        NotManifests: the file cannot be parsed, or is nested too deep.
     """
     try:
         excess = find_excess(text)
         if excess is not None:
-            alias = "It has a YAML alias (*), which is not taken here. Write the value out."
+            alias = "It has a YAML alias (*), which is not allowed here. Write the value out."
             raise NotManifests(
                 alias if excess.kind == "alias" else f"It is nested deeper than {DEEPEST} levels.", excess.line
             )
@@ -95,7 +95,7 @@ def _located(item: yaml.MappingNode) -> Located:
     named = isinstance(name, yaml.ScalarNode) and name.tag == _TEXT
     found = Located(Namespace(name.value if named else "?", labels, annotations), _line(name or item))
     if not named:
-        found.problems.append((found.line, "The namespace has no metadata.name that is text."))
+        found.problems.append((found.line, "The namespace has no metadata.name, or it is not a string."))
     for kind, texts in (("labels", labels), ("annotations", annotations)):
         if metadata is not None:
             _read_texts(_value(metadata, kind), kind, texts, found)
@@ -114,11 +114,11 @@ def _read_texts(node: Any, kind: str, texts: dict[str, str], found: Located) -> 
     for key, value in node.value:
         if key.tag != _TEXT or value.tag != _TEXT:
             found.problems.append(
-                (_line(key), f"The {kind} are not all texts. Put quotes around numbers, true, false.")
+                (_line(key), f"The {kind} are not all strings. Put quotes around numbers, true and false.")
             )
             continue
         texts[key.value] = value.value
-        # The text of a block begins in the line after its "|".
+        # The text of a block begins on the line after its "|".
         block = value.style == "|"
         found.lines[kind, key.value] = _line(value) if block else _line(key)
         if block:
@@ -131,13 +131,13 @@ def _repeated(node: Any) -> list[tuple[int, str]]:
     for key, _ in node.value if isinstance(node, yaml.MappingNode) else []:
         if isinstance(key, yaml.ScalarNode):
             if key.value in seen:
-                problems.append((_line(key), f"The key {key.value} is there twice; only the last one counts."))
+                problems.append((_line(key), f"The key {key.value} appears twice; only the last one counts."))
             seen.add(key.value)
     return problems
 
 
 def _value(node: Any, key: str) -> Any:
-    """The node of a key, the last one as loaders take it; None when there is none."""
+    """The value of a key (the last one, as loaders do); None if there is none."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return next(
         (value for name, value in reversed(pairs) if isinstance(name, yaml.ScalarNode) and name.value == key), None

@@ -1,1 +1,1 @@
-"""How the hub is reached: the proxy, whom it believes, and what browsers may ask of it."""
+"""How the hub is reached: the proxy, which proxies the hub trusts, and which requests from browsers it answers."""

@@ -1,10 +1,11 @@
-"""The lab's public address, and the one below it that each person's server has. Pure.
+"""The lab's public address, and the address below it that each user's server has. Pure.
 
 Rules kept here:
-- two user ids never have one address, however hostile they are: names that are no plain DNS label, or that look like
-  one of ours, become one with 80 bits of a hash. JupyterHub's own rule has 28 bits, takes `Alice` and `alice` for two,
-  which no browser does, and lets letters of other alphabets through that browsers fold into ours;
-- only a host name has names below it: an IP address has none, and browsers share no cookie below `localhost` alone.
+- two user ids never share an address, however hostile they are: a name that is not a plain DNS label, or that looks
+  like one of our labels, gets a label with an 80-bit hash in it. JupyterHub's own rule uses 28 bits, tells `Alice` from
+  `alice`, which no browser does, and lets through letters of other alphabets that browsers fold into ours;
+- only a host name can have names below it: an IP address cannot, and browsers do not share cookies directly below
+  `localhost`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9]
 
 
 def is_address(text: str) -> bool:
-    """Whether it is http:// or https:// and a host in lower case, perhaps with a port, and nothing more."""
+    """Whether it is http:// or https:// with a lower-case host, perhaps a port, and nothing more."""
     try:
         parts = urlsplit(text)
         host, _port = parts.hostname or "", parts.port
@@ -33,10 +34,10 @@ def is_address(text: str) -> bool:
 
 
 def has_names_below(address: str) -> bool:
-    """Whether people can have addresses of their own below this one.
+    """Whether people can have their own addresses below this one.
 
     Args:
-        address: one for which `is_address` is true, or "".
+        address: one that passes `is_address`, or "".
     """
     host = urlsplit(address).hostname or ""
     try:
@@ -47,11 +48,11 @@ def has_names_below(address: str) -> bool:
 
 
 def host_of(name: str, domain: str, kind: str) -> str:
-    """The host of somebody's server, or of a service: what JupyterHub calls a `subdomain_hook`.
+    """The host of a user's server, or of a service. It is JupyterHub's `subdomain_hook`.
 
     Args:
         name: a user id or a service's name; hostile.
-        domain: the host of the lab.
+        domain: the lab's host.
         kind: `user` or `service`.
     """
     label = name
@@ -63,6 +64,6 @@ def host_of(name: str, domain: str, kind: str) -> str:
 
 
 def of_everybody(address: str) -> str:
-    """A source for a Content-Security-Policy that stands for the addresses below this one."""
+    """A Content-Security-Policy source that matches every address below this one."""
     parts = urlsplit(address)
     return f"{parts.scheme}://*.{parts.netloc}"

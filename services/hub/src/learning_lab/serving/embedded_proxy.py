@@ -1,16 +1,16 @@
-"""The proxy as a process of the hub's: its ports belong to the hub.
+"""The proxy as a child process of the hub, which owns its ports.
 
-JupyterHub's class lets the proxy bind its own ports. When the proxy ends, they are free, and the first person's process
-to bind one gets everybody's passwords. Here the hub binds them, keeps them as long as it lives, and hands them to the
-proxy as open sockets.
+JupyterHub's class lets the proxy bind its own ports. When the proxy ends, they are free, and the first user whose
+process binds one receives everybody's passwords. Here the hub binds the ports, keeps them for as long as it runs, and
+passes them to the proxy as open sockets.
 
 Rules kept here:
-- whatever becomes of the proxy, nobody can bind a public port: requests wait in the socket for the next proxy;
-- people reach the API of the proxy not at all: it is a Unix socket in a directory of root's;
-- a proxy that ends is noticed and replaced at once, and a hub that ends, however it does, takes the proxy with it.
-  So there is no file with a PID, whose number may be another process's by the time it is read.
+- whatever happens to the proxy, nobody else can bind a public port: requests wait in the socket for the next proxy;
+- users cannot reach the proxy's API at all: it is a Unix socket in a directory that only root may enter;
+- a proxy that ends is noticed and replaced at once, and when the hub ends, in whatever way, the proxy ends too. So
+  there is no PID file, whose number may belong to another process by the time it is read.
 
-Where the proxy is started by somebody else (`should_start = False`) this is JupyterHub's class unchanged.
+Where something else starts the proxy (`should_start = False`), this is JupyterHub's class unchanged.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from jupyterhub.utils import url_path_join
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
-LONGEST_PAUSE = 5.0  # seconds between two starts of a proxy that does not start
+LONGEST_PAUSE = 5.0  # seconds between two attempts to start a proxy that keeps failing
 BACKLOG = 1024
 
-# Who serves the one address is looked for at the other one too: browsers take `localhost` to be both.
+# Whoever serves one of the two must serve the other as well: browsers take `localhost` to mean both.
 _COMPANIONS = {"127.0.0.1": "::1", "0.0.0.0": "::"}  # noqa: S104  compared, not bound
 
 
 class ProxyEnded(RuntimeError):
-    """The proxy has ended before it answered."""
+    """The proxy ended before it answered."""
 
 
 class LabProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
-    """`services/proxy/proxy.js`, on sockets of the hub's."""
+    """`services/proxy/proxy.js`, on sockets that the hub owns."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -53,12 +53,12 @@ class LabProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Bind, start the proxy, and return when it answers.
+        """Bind the ports, start the proxy, and return when it answers.
 
         Raises:
             OSError: a port is not free.
             ProxyEnded: the proxy ended.
-            TimeoutError: it does not answer.
+            TimeoutError: the proxy did not answer in time.
         """
         if not self._public:
             self._bind()
@@ -66,7 +66,7 @@ class LabProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
         self._watch = asyncio.create_task(self._keep_running())
 
     async def stop(self) -> None:
-        """End the proxy and give the ports back."""
+        """Stop the proxy and release the ports."""
         if self._watch is not None:
             self._watch.cancel()
         if self._process is not None and self._process.returncode is None:
@@ -87,7 +87,7 @@ class LabProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
         self._public.append(_listening(host, port))
         companion = _COMPANIONS.get(host)
         if companion:
-            # A machine without IPv6 has nothing there that another could take.
+            # A machine without IPv6 has no such address for anybody else to take.
             with contextlib.suppress(OSError):
                 self._public.append(_listening(companion, port))
         self._directory = Path(tempfile.mkdtemp(prefix="learning-lab-proxy-"))  # mkdtemp: nobody else may enter
@@ -119,19 +119,19 @@ class LabProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
         process = await asyncio.create_subprocess_exec(
             *self._command(),
             env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": self.auth_token},
-            stdin=asyncio.subprocess.PIPE,  # nobody writes; it ends with the hub
-            start_new_session=True,  # Ctrl-C is the hub's to answer
+            stdin=asyncio.subprocess.PIPE,  # nothing is written to it; it closes when the hub ends
+            start_new_session=True,  # Ctrl-C must reach only the hub
             pass_fds=[each.fileno() for each in (*self._public, self._api)],
         )
         self._process = process
-        # Asked before it can answer the question waits in the socket; it would wait for good if the proxy has ended.
+        # A request sent too early waits in the socket. If the proxy has ended it would wait forever, so watch for both.
         answers, ended = asyncio.create_task(self.api_request("")), asyncio.create_task(process.wait())
         try:
             done, _ = await asyncio.wait({answers, ended}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if answers not in done:
                 if ended in done:
                     raise ProxyEnded(f"The proxy ended with code {process.returncode} before it answered")
-                raise TimeoutError(f"The proxy does not answer in {READY_SECONDS:g} seconds")
+                raise TimeoutError(f"The proxy did not answer within {READY_SECONDS:g} seconds")
             answers.result()
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
@@ -147,7 +147,7 @@ class LabProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
         while True:
             assert self._process is not None
             code = await self._process.wait()
-            self.log.error("The proxy has ended with code %s; starting another one", code)
+            self.log.error("The proxy ended with code %s; starting another one", code)
             await asyncio.sleep(pause)
             try:
                 await self._start_process()
@@ -159,17 +159,17 @@ class LabProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A socket that listens, for this family alone.
+    """A listening socket, for this address family only.
 
     Raises:
-        OSError: the port is not free, or the address is none of this machine.
+        OSError: the port is not free, or this machine does not have the address.
     """
     family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
         0
     ]
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # A port whose last connections are still being closed; one that is listened on stays refused.
+        # Allows a port whose last connections are still closing; a port that somebody listens on is still refused.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -1,15 +1,15 @@
-"""Who a browser is behind proxies: its address and protocol, from what the proxies say of it. Pure.
+"""The address and protocol of a browser behind proxies, as the proxies report them. Pure.
 
-Each proxy adds the address that it sees to the end of X-Forwarded-For; ours adds the last one. What stands before the
-additions of trusted proxies anybody may have made up, so it is never read:
+Each proxy appends the address that it sees to X-Forwarded-For; the lab's own proxy appends the last entry. Anybody may
+have made up the entries before those of the trusted proxies, so they are never read:
 
-    X-Forwarded-For: <made up>, <browser>, <outer proxy>        the last one added by the lab's proxy
+    X-Forwarded-For: <made up>, <browser>, <outer proxy>        the last entry is from the lab's proxy
 
 Rules kept here:
-- which proxies are in front is the site's decision (`c.LearningLab.trusted_proxies`); without it the browser is
-  whoever speaks to the lab's proxy;
-- an entry that is no address ends the reading: the browser is then taken to be the last proxy that was understood, so
-  that a wrong setting makes many people one address and nobody a free choice of one.
+- the site decides which proxies to trust (`c.LearningLab.trusted_proxies`); without that setting the browser is
+  whoever connects to the lab's proxy;
+- reading stops at an entry that is not an address, and the last proxy that was understood is then taken for the
+  browser. So a wrong setting gives many people the same address, but lets nobody choose one.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class TrustedProxies:
     """The proxies in front of the lab's own.
 
     Attributes:
-        networks: where they are; all in a row that are there are believed.
-        hops: how many they are, where their addresses are not known; then `networks` is empty.
+        networks: where they are. Consecutive entries from these networks are believed.
+        hops: how many there are, if their addresses are not known; then `networks` is empty.
     """
 
     networks: tuple[Network, ...] = ()
@@ -42,15 +42,15 @@ class TrustedProxies:
         """Read the setting.
 
         Args:
-            text: addresses and networks (CIDR) with commas between them, or one number, or nothing.
+            text: addresses and networks (CIDR) separated by commas, or one number, or nothing.
 
         Raises:
-            ValueError: it is neither; the text says what is wrong.
+            ValueError: it is none of these; the message says what is wrong.
         """
         if text.strip().isdecimal():
             hops = int(text)
             if not 1 <= hops <= MOST_HOPS:
-                raise ValueError(f"a number of proxies is from 1 to {MOST_HOPS}")
+                raise ValueError(f"the number of proxies must be from 1 to {MOST_HOPS}")
             return cls(hops=hops)
         networks = []
         for each in filter(None, (part.strip() for part in text.split(","))):
@@ -59,7 +59,7 @@ class TrustedProxies:
             except ValueError as error:
                 raise ValueError(f"{error}; give networks such as 10.0.0.0/8, or the number of proxies") from None
             if network.prefixlen == 0:
-                raise ValueError(f"{each} is every address: then anybody may say who they are")
+                raise ValueError(f"{each} covers every address, so anybody could claim any address")
             networks.append(network)
         return cls(networks=tuple(networks))
 
@@ -70,7 +70,7 @@ class TrustedProxies:
         trusted = 0
         for entry in reversed(chain):
             address = parse_address(entry)
-            # ipaddress: an address of the other family is in no network.
+            # In ipaddress, an address of the other family is in no network.
             if address is None or not any(address in network for network in self.networks):
                 break
             trusted += 1
@@ -79,11 +79,11 @@ class TrustedProxies:
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """Who has sent a request.
+    """The browser that sent a request.
 
     Attributes:
-        address: its address; "" when it cannot be told.
-        protocol: http or https, as the browser speaks it.
+        address: its address; "" if unknown.
+        protocol: http or https, as the browser uses it.
     """
 
     address: str
@@ -91,10 +91,10 @@ class Browser:
 
 
 def browser(forwarded_for: str, forwarded_proto: str, trusted: TrustedProxies) -> Browser:
-    """Find the browser. Call it only for a request that has come through the lab's own proxy.
+    """Find the browser. Call this only for a request that came through the lab's own proxy.
 
     Args:
-        forwarded_for: X-Forwarded-For; its last entry is the lab's proxy's own.
+        forwarded_for: X-Forwarded-For; the lab's own proxy added its last entry.
         forwarded_proto: X-Forwarded-Proto, likewise.
         trusted: the proxies in front.
     """
@@ -107,21 +107,21 @@ def browser(forwarded_for: str, forwarded_proto: str, trusted: TrustedProxies) -
             address = nearer
             break
     *told, own = _entries(forwarded_proto) or ["http"]
-    # A proxy sets this header, or adds to it as the lab's does: the outermost trusted one has the word.
+    # A proxy either sets this header or appends to it, as the lab's does: believe the outermost trusted one.
     protocol = told[max(0, len(told) - count)] if told and count else own
     secure = protocol.lower() in {"https", "wss"}
     return Browser(str(address or ""), "https" if secure else "http")
 
 
 def parse_address(entry: str) -> Address | None:
-    """An entry of X-Forwarded-For, which may have a port; None when it is no address."""
+    """Parse an entry of X-Forwarded-For, which may have a port. None if it is not an address."""
     with_port = _WITH_PORT.fullmatch(entry)
     try:
         address = ipaddress.ip_address((with_port["v6"] or with_port["v4"]) if with_port else entry)
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address):
-        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))  # without a zone
+        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))  # drops the zone
     return address
 
 

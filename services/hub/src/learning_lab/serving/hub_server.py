@@ -1,16 +1,16 @@
-"""The hub's HTTP server: what it believes of a request, and how much it reads of one.
+"""The hub's HTTP server: which headers of a request it believes, and how much of a body it reads.
 
-JupyterHub makes a `tornado.httpserver.HTTPServer`, which is configurable; `install` makes that this one.
+JupyterHub makes a `tornado.httpserver.HTTPServer`, which is configurable; `install` replaces it with this one.
 
 Rules kept here:
-- a browser's address and protocol are believed from the lab's own proxy only. It proves itself with a header that is
-  made from the secret it shares with the hub (CONFIGPROXY_AUTH_TOKEN). Everybody else who reaches the hub, as people's
-  servers do, is at the address of the connection;
-- this is the one place that reads forwarding headers: tornado, JupyterHub and the lab find what was decided here in
-  the place where they look, `request.remote_ip`, `request.protocol` and `X-Forwarded-Proto`;
-- every cookie is Secure where the browser's side is https: JupyterHub leaves that of the XSRF token as it is;
-- the proof is taken away before anything can log it or hand it on;
-- nothing that is sent to the hub is larger than `LARGEST_BODY`: it is refused before it is read.
+- a browser's address and protocol are believed only when the lab's own proxy reports them. The proxy proves itself with
+  a header derived from the secret that it shares with the hub (CONFIGPROXY_AUTH_TOKEN). Any other client of the hub,
+  such as a user's server, has the address of its connection;
+- this is the only place that reads forwarding headers. Tornado, JupyterHub and the lab find the result where they look
+  for it: in `request.remote_ip`, `request.protocol` and `X-Forwarded-Proto`;
+- every cookie is Secure where the browser uses https; JupyterHub does not do that for its XSRF cookie;
+- the proof is removed before anything can log it or pass it on;
+- a body larger than `LARGEST_BODY` is refused before it is read.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from tornado.httpserver import HTTPServer
 from .forwarded import TrustedProxies, browser
 
 PROOF_HEADER = "X-Learning-Lab-Proxy"
-PURPOSE = b"learning-lab: this request comes through the proxy"  # as in services/proxy/hub_requests.js
+PURPOSE = b"learning-lab: this request comes through the proxy"  # the same as in services/proxy/hub_requests.js
 
-LARGEST_BODY = 1024 * 1024  # bytes; as in services/proxy/bodies.js
-BODY_SECONDS = 60.0  # in which it must be there
+LARGEST_BODY = 1024 * 1024  # bytes; the same as in services/proxy/bodies.js
+BODY_SECONDS = 60.0  # the body must have arrived within this time
 
-# All that somebody in this process or before it might believe.
+# Every forwarding header that some code in this process might believe.
 _FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Real-Ip", "X-Scheme")
 
 
 def proof(secret: str) -> str:
-    """What the proxy's requests to the hub carry in `PROOF_HEADER`."""
+    """The value of `PROOF_HEADER` in the proxy's requests to the hub."""
     return hmac.new(secret.encode(), PURPOSE, hashlib.sha256).hexdigest()
 
 
 def install(secret: str, trusted: TrustedProxies) -> None:
-    """Make every HTTP server of this process, which is the hub's one, a `HubServer`.
+    """Make every HTTP server in this process (the hub has one) a `HubServer`.
 
     Args:
-        secret: what the hub and its proxy share. Empty: nobody is believed.
+        secret: the secret that the hub and its proxy share. Empty: no forwarding header is believed.
         trusted: the proxies in front of the lab's own.
     """
     expected = proof(secret) if secret else ""
@@ -53,10 +53,10 @@ def install(secret: str, trusted: TrustedProxies) -> None:
 
 
 def client_address(handler: web.RequestHandler | None) -> str:
-    """The address that a request comes from, "" when it cannot be told.
+    """The address that a request comes from, or "" if unknown.
 
-    It is what this server has decided. Where another serves, `request.remote_ip` is any header's word, so it is the
-    peer's.
+    It is the one that this server decided on. With any other server, `request.remote_ip` may come from a header that
+    anybody can set, so this returns the address of the connection's peer.
     """
     if handler is None:
         return ""
@@ -69,28 +69,28 @@ def client_address(handler: web.RequestHandler | None) -> str:
 
 
 class HubServer(HTTPServer):
-    """tornado's server, which believes what `_Forwarding` leaves."""
+    """Tornado's server, which believes the headers that `_Forwarding` leaves."""
 
-    def initialize(  # type: ignore[override]  # two options more than tornado's
+    def initialize(  # type: ignore[override]  # two more options than Tornado's
         self, request_callback: Any, *, expected: str = "", trusted: TrustedProxies | None = None, **options: Any
     ) -> None:
-        """What tornado has in place of __init__."""
+        """Set up the server. Tornado calls this in place of __init__."""
         self._expected, self._trusted = expected, trusted or TrustedProxies()
         super().initialize(request_callback, **options)
 
     def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> httputil.HTTPMessageDelegate:
-        """Put the decision before everything that reads headers."""
+        """Rewrite the headers before anything reads them."""
         answering = _SecureCookies(request_conn)
         inner = super().start_request(server_conn, cast(httputil.HTTPConnection, answering))
         return _Forwarding(inner, answering, self._expected, self._trusted)
 
 
 class _SecureCookies:
-    """A connection that marks the cookies of its response."""
+    """A connection that marks the cookies of its response as Secure where the browser uses https."""
 
     def __init__(self, connection: httputil.HTTPConnection) -> None:
         self._connection = connection
-        self.secure = getattr(connection, "context").protocol == "https"  # noqa: B009  tornado declares it nowhere
+        self.secure = getattr(connection, "context").protocol == "https"  # noqa: B009  Tornado does not declare it
 
     def write_headers(self, start_line: Any, headers: httputil.HTTPHeaders, chunk: bytes | None = None) -> Any:
         if self.secure:
@@ -106,7 +106,7 @@ class _SecureCookies:
 
 
 class _Forwarding(httputil.HTTPMessageDelegate):
-    """Replaces what a request says of where it comes from with what is believed."""
+    """Replaces a request's claims about where it comes from with what the hub believes."""
 
     def __init__(
         self,

@@ -1,19 +1,19 @@
-"""The hub's pages are for a person who looks at them: no script of somebody's server reads or acts through them.
+"""The hub's pages are for people to look at: no script from anybody's server can read them or act through them.
 
-Where all people's servers have the hub's own address, a browser takes their pages for one site. Rules kept here:
-- a page of the hub is answered when a browser goes to it in a tab or window of its own, and only then: what fetches,
-  frames or embeds it, or takes it for a script or a service worker, gets a line of text. Browsers say what it is for in
-  Sec-Fetch-*, which no script can set (https://www.w3.org/TR/fetch-metadata/);
-- calls of the REST API prove themselves by a token or the XSRF token, also those that JupyterHub lets through because
-  their answer could not be read (`no-cors`): within one address it can be. The XSRF token is in the page, and in a
-  cookie that scripts cannot read;
-- a window of the hub's is severed from whoever opened it, whatever is shown in it, and nothing of it stays in the
-  browser's cache, which scripts of the same address may read;
-- a page that is opened at another address than the lab's leads to it: to 127.0.0.1, or to a person's own address, where
-  the hub answers for a server that does not run;
-- what a form on a person's own address sends to the hub's pages is refused;
+Where all servers share the hub's address, a browser treats all their pages as one site. Rules kept here:
+- the hub serves a page only when a browser navigates to it in its own tab or window. A request that fetches, frames or
+  embeds the page, or loads it as a script or a service worker, gets a line of text. Browsers say what a request is for
+  in Sec-Fetch-*, which no script can set (https://www.w3.org/TR/fetch-metadata/);
+- calls to the REST API need a token or the XSRF token. That includes the calls that JupyterHub lets through because
+  their answer cannot be read (`no-cors`): within one address it can be. The XSRF token is in the page, and in a cookie
+  that scripts cannot read;
+- a window of the hub is severed from whoever opened it, whatever it shows, and nothing of it stays in the browser's
+  cache, which scripts at the same address may read;
+- a page that is opened at an address other than the lab's redirects there. That may be 127.0.0.1, or a person's own
+  address, where the hub answers for a server that is not running;
+- the hub's pages refuse forms that are sent from a person's own address;
 - where people have no addresses of their own, each browser carries a signed mark of who is logged in with it, and the
-  proxy leads only a server's owner to it (`services/proxy/one_origin.js`).
+  proxy forwards only the owner's requests to a server (`services/proxy/one_origin.js`).
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ _PURPOSE = b"learning-lab: whose browser this is"
 
 _IN_ANOTHER_PAGE = {"iframe", "frame", "embed", "object", "fencedframe"}
 
-NOT_FOR_SCRIPTS = "This page of the lab is for people: open it in a tab of its own.\n"
+NOT_FOR_SCRIPTS = "This page of the lab is for people, not for scripts. Open it in its own tab.\n"
 NOT_HERE = '{"message": "This server is not open in this browser. Open it from the menu."}'
 NOT_YOURS = (
-    "This server is {owner}'s. In this lab all servers have one address, so a page of somebody else's server could act "
-    "in your name; only {owner} can open it."
+    "This server belongs to {owner}. All servers in this lab share one address, so a page on somebody else's server "
+    "could act in your name. That's why only {owner} can open it."
 )
 
 SEVERED = {"Cross-Origin-Opener-Policy": "same-origin", "X-Frame-Options": "DENY"}
 
 
 class Severed(web.OutputTransform):
-    """Marks every answer of the hub, its files too. tornado makes one for each (`Application(transforms=...)`)."""
+    """Adds headers to every answer of the hub, files included (`Application(transforms=...)` makes one for each)."""
 
     def __init__(self, request: httputil.HTTPServerRequest) -> None:
-        """Nothing is kept."""
+        """Keep nothing of the request."""
 
     def transform_first_chunk(
         self, status_code: int, headers: httputil.HTTPHeaders, chunk: bytes, _finishing: bool
     ) -> tuple[int, httputil.HTTPHeaders, bytes]:
-        """Called by tornado before the headers are sent."""
+        """Add the headers. Tornado calls this before it sends them."""
         for name, value in SEVERED.items():
             headers.setdefault(name, value)
         if headers.get("Content-Type", "").startswith(("text/html", "application/json")):
@@ -68,10 +68,10 @@ class Severed(web.OutputTransform):
 
 
 def refusal(headers: Mapping[str, str], *, api: bool) -> bool:
-    """Whether a request is not one that the hub answers.
+    """Whether the hub refuses a request because of what it is for.
 
     Args:
-        headers: of the request. Browsers that do not say what a request is for, and programs, are believed.
+        headers: those of the request. One that does not say what it is for (old browsers, programs) is not refused.
         api: whether it goes to the REST API, whose answers are for scripts.
     """
     if headers.get("Service-Worker") or headers.get("Sec-Fetch-Dest") in _IN_ANOTHER_PAGE:
@@ -84,8 +84,8 @@ def own_mark(secret: str, userid: str, now: float) -> str:
     """The mark of a browser in which this user is logged in: `<seconds>.<proof>`; `one_origin.js` checks it.
 
     Args:
-        secret: what hub and proxy share.
-        userid: whose browser it is.
+        secret: the secret that the hub and the proxy share.
+        userid: who is logged in.
         now: seconds since the epoch.
     """
     key = hmac.digest(secret.encode(), _PURPOSE, hashlib.sha256)
@@ -95,10 +95,10 @@ def own_mark(secret: str, userid: str, now: float) -> str:
 
 
 def install() -> None:
-    """Have every handler of JupyterHub's and the lab's keep the rules, before it does anything.
+    """Make every handler, JupyterHub's and the lab's, keep the rules before it does anything.
 
-    JupyterHub has no place for it: all its handlers, and those of authenticators and services, begin with `prepare` of
-    their common class.
+    JupyterHub has no hook for this, so it patches `prepare` of the common base class: every handler, including those of
+    authenticators and services, calls it first.
     """
     if not hasattr(BaseHandler.prepare, "of_learning_lab"):
         BaseHandler.prepare = _guarded(BaseHandler.prepare)
@@ -106,11 +106,11 @@ def install() -> None:
 
 def _guarded(prepare: Any) -> Any:
     async def guarded(handler: Any) -> None:
-        # These tell nothing, or only lead on.
+        # These reveal nothing, or only redirect.
         exempt = isinstance(handler, HealthCheckHandler | PrefixRedirectHandler)
-        lost = _is_of_a_server(handler)  # JupyterLab, whose server has ended: it asks the person then
+        lost = _is_of_a_server(handler)  # from a JupyterLab whose server has ended; it then asks the person what to do
         if (lost or not exempt) and refusal(handler.request.headers, api=isinstance(handler, APIHandler)):
-            # Not an error page: that has the XSRF token in it.
+            # Not an error page, because that contains the XSRF token.
             handler.set_status(424 if lost else 403)
             handler.set_header("Content-Type", "application/json" if lost else "text/plain; charset=utf-8")
             raise web.Finish(NOT_HERE if lost else NOT_FOR_SCRIPTS)
@@ -126,15 +126,15 @@ def _guarded(prepare: Any) -> Any:
 
 
 def _is_of_a_server(handler: Any) -> bool:
-    """Whether it is asked for what a person's server would answer, if it ran."""
+    """Whether the request is for a user's server, which is not running."""
     if isinstance(handler, PrefixRedirectHandler):
-        # Where people have addresses of their own, a script could not follow to the hub's.
+        # Where people have their own addresses, a script could not follow the redirect to the hub's.
         return bool(handler.request.path.startswith(handler.base_url + "user/"))
     return isinstance(handler, UserUrlHandler)
 
 
 def _lead_to_the_address(handler: Any) -> None:
-    """Answer a page that was opened at another address than the lab's."""
+    """Redirect a page that was opened at an address other than the lab's."""
     public = handler.settings.get("public_url")
     if not public or handler.request.host_name.lower() == public.hostname:
         return
@@ -146,10 +146,11 @@ def _lead_to_the_address(handler: Any) -> None:
 
 
 def _refuse_a_persons_form(handler: Any) -> None:
-    """Refuse what a page of a person's address sends.
+    """Refuse what a page at a person's own address sends.
 
-    It may set cookies for the hub's, so the XSRF token's proves nothing of a browser in which nobody is logged in: that
-    could be logged in as the page's owner. Such a page can hide its own address (Referrer-Policy), but not its site.
+    Such a page may set cookies for the hub's address, so in a browser where nobody is logged in the XSRF cookie proves
+    nothing: the page could log that browser in as its own owner. It can hide its address (Referrer-Policy), but not its
+    site.
     """
     headers = handler.request.headers
     if not handler.subdomain_host or handler.request.method in {"GET", "HEAD"}:

@@ -1,10 +1,10 @@
-"""In a container, the ports of the hub and of people's servers are none that a person can bind.
+"""In a container, users must not be able to bind the ports of the hub and of people's servers.
 
-Everybody with a shell in the hub's pod has its network too. Whoever binds the hub's port while the hub restarts is the
-hub to the proxy and to people's servers, and is sent passwords and tokens; whoever binds a server's port first is that
-person's JupyterLab. The kernel keeps ports below `ip_unprivileged_port_start` for processes with CAP_NET_BIND_SERVICE,
-in each network namespace: the pod sets the one and gives the hub the other (k8s/base/hub.yaml), and without them the
-hub must not start.
+Everybody with a shell in the hub's pod shares its network. Whoever binds the hub's port while the hub restarts poses as
+the hub to the proxy and to people's servers, and receives passwords and tokens; whoever binds a server's port first
+poses as that user's JupyterLab. In each network namespace the kernel reserves the ports below
+`ip_unprivileged_port_start` for processes with CAP_NET_BIND_SERVICE. The pod sets the sysctl and gives the hub the
+capability (k8s/base/hub.yaml); without them the hub must not start.
 """
 
 from __future__ import annotations
@@ -14,27 +14,30 @@ from pathlib import Path
 
 from learning_lab.errors import SettingError
 
-# https://docs.kernel.org/networking/ip-sysctl.html: the first port that needs no privilege. Of IPv6 too.
+# https://docs.kernel.org/networking/ip-sysctl.html: the first port that needs no privilege, for IPv6 too.
 FIRST_FREE_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
 def check(ports: Iterable[int]) -> None:
-    """Look whether the ports are reserved.
+    """Check that the ports are reserved.
 
     Args:
-        ports: of the hub, and of people's servers.
+        ports: those of the hub and of people's servers.
 
     Raises:
-        SettingError: people could bind one of them. The text says what to set.
+        SettingError: users could bind one of them. The message says what to set.
     """
     highest = max(ports)
     try:
         first_free = int(FIRST_FREE_PORT.read_text())
     except (OSError, ValueError) as error:
-        raise SettingError(f"{FIRST_FREE_PORT} cannot be read, so people may be able to be the hub: {error}") from None
+        raise SettingError(
+            f"{FIRST_FREE_PORT} cannot be read, so users may be able to pose as the hub: {error}"
+        ) from None
     if first_free <= highest:
         raise SettingError(
-            f"people in this container could bind the ports from {first_free} on, so they could be the hub or another's"
-            f" server (they use ports up to {highest}). Set the pod's sysctl net.ipv4.ip_unprivileged_port_start to"
-            f" {highest + 1} and give the hub NET_BIND_SERVICE: k8s/base/hub.yaml has the lines"
+            f"users in this container could bind ports from {first_free} on, and so pose as the hub or as another"
+            f" user's server (they use ports up to {highest}). Set the pod's sysctl"
+            f" net.ipv4.ip_unprivileged_port_start to {highest + 1} and give the hub NET_BIND_SERVICE, as"
+            " k8s/base/hub.yaml does"
         )

@@ -1,13 +1,13 @@
-"""A proxy that runs by itself, in a pod of its own: the hub notices within a second that it was restarted.
+"""A proxy that runs separately, in its own pod: the hub notices within a second when it was restarted.
 
-A proxy keeps its routes in its memory, so one that has just started sends everybody to the hub. JupyterHub puts the
-routes back when it next reads the activity of them all, a minute later or more. This asks once a second for one small
-thing instead: a mark that the hub has left among the routes.
+A proxy keeps its routes in memory, so one that has just started sends everybody to the hub. JupyterHub restores the
+routes only when it next reads the activity of all of them, a minute later or more. This class instead checks once a
+second for one small thing: a marker that the hub leaves among the routes.
 
 Rules kept here:
-- the mark is no route of JupyterHub's (it lacks `jupyterhub`), so JupyterHub neither counts nor removes it;
-- it is left last: a proxy that has it has had all the routes;
-- a proxy that does not answer is asked again, and nothing is logged each second.
+- the marker is not one of JupyterHub's routes (it lacks `jupyterhub`), so JupyterHub neither counts nor removes it;
+- it is added last, so a proxy that has it has been given all the routes;
+- a proxy that does not answer is asked again, without a line in the log each second.
 """
 
 from __future__ import annotations
@@ -22,22 +22,20 @@ from jupyterhub.utils import url_path_join
 from tornado.ioloop import PeriodicCallback
 from traitlets import Float
 
-# Under the hub's own address, and it leads to the hub, so who types it gets the hub's "not found".
+# It lies below the hub's own address and leads to the hub, so anybody who types it gets the hub's "not found" page.
 MARK = "/hub/routes-are-known"
 NOT_FOUND = 404
 ANSWER_SECONDS = 5
 
 
 class SeparateProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
-    """The proxy in a pod of its own."""
+    """The proxy in its own pod."""
 
-    look_interval = Float(1.0, help="How many seconds there are between two looks whether it was restarted.").tag(
-        config=True
-    )
+    look_interval = Float(1.0, help="Seconds between two checks whether the proxy was restarted.").tag(config=True)
     _looking: PeriodicCallback | None = None
 
     async def check_routes(self, user_dict: Any, service_dict: Any, routes: Any = None) -> None:
-        """Put right what the proxy lacks or has too much; from the first time on, look for its restarts."""
+        """Add missing routes and remove stale ones; from the first call on, also watch for restarts of the proxy."""
         await super().check_routes(user_dict, service_dict, routes)
         await self.api_request(MARK, method="POST", body={"target": self.hub.host})
         if self._looking is None:
@@ -45,21 +43,21 @@ class SeparateProxy(ConfigurableHTTPProxy):  # type: ignore[misc]
             self._looking.start()
 
     async def look(self) -> bool:
-        """Put the routes back when the proxy was restarted; whether it was."""
+        """Restore the routes if the proxy was restarted. Returns whether it was."""
         if not await self._was_restarted():
             return False
-        self.log.warning("The proxy was restarted: its routes are put back")
+        self.log.warning("The proxy was restarted; restoring its routes")
         await self.check_routes(self.app.users, self.app._service_map)
         return True
 
     async def _was_restarted(self) -> bool:
-        """Whether it answers and has no mark."""
+        """Whether the proxy answers but lacks the marker."""
         url = url_path_join(self.api_url, "api/routes", MARK)
         headers = {"Authorization": f"token {self.auth_token}"}
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer = await fetch(url, headers=headers, raise_for_status=False)
-        except (ClientError, OSError, TimeoutError):  # it is away
+        except (ClientError, OSError, TimeoutError):  # the proxy is down
             return False
         answer.release()
         return bool(answer.status == NOT_FOUND)

@@ -1,1 +1,1 @@
-"""What runs inside a person's server: extensions of Jupyter Server, and its configuration."""
+"""What runs inside a user's server: Jupyter Server extensions, and its configuration."""

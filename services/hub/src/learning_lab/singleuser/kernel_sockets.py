@@ -1,9 +1,9 @@
-"""Where a person's kernels listen: sockets in a directory that only this person may enter.
+"""Where a user's kernels listen: on sockets in a directory that only this user may enter.
 
-On TCP, which is Jupyter's default, everybody on the machine reads what every kernel says: code and output go out to
-whoever connects, and only what goes in is signed. A socket in a private directory is closed to all others, and nobody
-can take its name first, as one can a port. It works with kernels of every language; CurveZMQ with those only that
-declare it.
+On TCP, Jupyter's default, everybody on the machine can read what any kernel sends: code and output go out to whoever
+connects, and only incoming messages are checked. A socket in a private directory is closed to everybody else, and
+nobody can take its name first, as they could a port. This works with kernels of every language; CurveZMQ works only
+with those that declare support for it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 
 
 def can_be_private(directory: str) -> bool:
-    """Make a directory private, and see whether sockets of kernels can be in it.
+    """Make a directory private, and check that kernels can have their sockets in it.
 
     Args:
-        directory: Jupyter's runtime directory; made when it is not there.
+        directory: Jupyter's runtime directory; it is made if it does not exist.
 
     Returns:
-        False when it is not this person's own, its path is too long for a socket (107 bytes with the socket's name),
-        or its file system has no sockets.
+        False when this user does not own it, its path is too long for a socket (107 bytes including the socket's name),
+        or its file system does not support sockets.
     """
     name = Path(directory, f"kernel-{uuid.uuid4()}-ipc-5")
     try:
@@ -33,7 +33,7 @@ def can_be_private(directory: str) -> bool:
         if found.st_uid != os.geteuid():
             return False
         if stat.S_IMODE(found.st_mode) & 0o077:
-            Path(directory).chmod(0o700)  # an earlier Jupyter made it for all to enter
+            Path(directory).chmod(0o700)  # an older Jupyter made it open to everybody
         with socket.socket(socket.AF_UNIX) as sample:
             sample.bind(str(name))
     except OSError:

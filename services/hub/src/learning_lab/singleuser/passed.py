@@ -1,8 +1,8 @@
-"""An extension of Jupyter Server: takes what the hub passes to a person's server, as open descriptors.
+"""A Jupyter Server extension that takes over the open descriptors that the hub passes to a user's server.
 
-- The socket to serve on, which the hub has bound: a server that bound a port itself could find another person there.
-- The directory that is its root, which was open when it was checked: names can be swapped, also while it runs. Contents
-  are read and written through the descriptor; kernels, terminals and pages are told the name.
+- The socket to serve on, which the hub has bound. If a server bound its own port, another user could get there first.
+- The root directory, which was already open when it was checked: names can be swapped, even while the server runs.
+  Contents are read and written through the descriptor; kernels, terminals and pages are told the name.
 
 Without the variables (a server that somebody starts by hand) it does nothing.
 """
@@ -26,7 +26,7 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(app: Any) -> None:
-    # Taken out of the environment: what the server starts has these descriptors not.
+    # Removed from the environment, because the processes that the server starts do not have these descriptors.
     listening = os.environ.pop(LISTENING_VARIABLE, "")
     if listening:
         _serve_on(app, int(listening))
@@ -44,7 +44,7 @@ def _serve_on(app: Any, descriptor: int) -> None:
         app.http_server.add_socket(taken)
         return True
 
-    # The two steps of ServerApp.init_httpserver that look for a port and bind it.
+    # Replace the two steps of ServerApp.init_httpserver that find a port and bind it.
     app._find_http_port = lambda: None
     app._bind_http_server_tcp = bind
 
@@ -54,8 +54,8 @@ def _root_in(contents: FileContentsManager, descriptor: int) -> None:
     contents.root_dir = f"/proc/self/fd/{descriptor}"
     if hasattr(contents.checkpoints, "root_dir"):
         contents.checkpoints.root_dir = contents.root_dir
-    # The trash keeps the path that a file had, to put it back there.
-    setattr(filemanager, "send2trash", _send_to_trash)  # noqa: B010  types know no such change
+    # The trash records a file's real path, so that it can be restored there.
+    setattr(filemanager, "send2trash", _send_to_trash)  # noqa: B010  mypy rejects a plain assignment
 
 
 def _send_to_trash(path: str) -> None:

@@ -1,8 +1,8 @@
 /* A tab belongs to its directory: see tab.py, which puts this into the page before JupyterLab's own scripts.
 
-   - Every request of the page to its server has the mark of the directory that the page was made for.
-   - When the server says that another directory is open, the page is covered; what is not saved stays in it.
-   - Text from the server goes into the page by textContent only. */
+   - Every request from the page to its server carries the mark of the directory that the page was made for.
+   - When the server says that another directory is open, a cover goes over the page; unsaved work stays in it.
+   - Text from the server is put into the page through textContent only. */
 "use strict";
 (() => {
   const config = JSON.parse(document.getElementById("jupyter-config-data").textContent);
@@ -19,10 +19,10 @@
     return url.host === base.host && url.pathname.startsWith(base.pathname);
   };
 
-  // --- The mark goes with every request ---------------------------------------------------------------------------
+  // --- Send the mark with every request ---------------------------------------------------------------------------
 
   const refused = (status, header) => status === 409 && Boolean(header);
-  const isGone = (status) => status === 424 || status >= 500; // the hub and the proxy say so, when nothing runs
+  const isGone = (status) => status === 424 || status >= 500; // from the hub or the proxy, when no server is running
 
   const closed = () => Response.json({ message: `${mine.title} was closed here.` }, { status: 409 });
 
@@ -35,10 +35,10 @@
       askSoon();
       throw error;
     });
-    if (cover?.open) return closed(); // what was under way meanwhile; JupyterLab would make questions of it
-    if (answer.ok) answerForTheServer();
+    if (cover?.open) return closed(); // it opened during this request; JupyterLab would ask questions about the answer
+    if (answer.ok) dismissServerDialogs();
     if (isGone(answer.status)) askSoon();
-    if (refused(answer.status, answer.headers.get(HEADER))) answer.clone().json().then(told, ask);
+    if (refused(answer.status, answer.headers.get(HEADER))) answer.clone().json().then(handleRefusal, ask);
     return answer;
   };
 
@@ -64,7 +64,7 @@
   window.WebSocket = class extends plain.WebSocket {
     constructor(address, protocols) {
       super(marked(address), protocols ?? []);
-      // A browser does not tell why a server refuses one.
+      // A browser does not say why a server refused a WebSocket.
       if (isOurs(address)) this.addEventListener("close", ({ code }) => code !== 1000 && askSoon());
     }
   };
@@ -76,7 +76,7 @@
   const beacon = navigator.sendBeacon.bind(navigator);
   navigator.sendBeacon = (address, data) => beacon(marked(address), data);
 
-  // --- Whether this tab's directory is the one that is open -------------------------------------------------------
+  // --- Check whether this tab's directory is still the one that is open -------------------------------------------
 
   const LONGEST_PAUSE = 15; // seconds
   let asking = false;
@@ -93,23 +93,23 @@
       const options = { headers, signal: AbortSignal.timeout(10_000) };
       const answer = await plain.fetch(`${base.href}api/status`, options);
       if (isGone(answer.status)) throw new Error("no server yet");
-      if (refused(answer.status, answer.headers.get(HEADER))) told(await answer.json());
-      else if (answer.ok) goOn();
+      if (refused(answer.status, answer.headers.get(HEADER))) handleRefusal(await answer.json());
+      else if (answer.ok) uncover();
     } catch {
-      askSoon(); // JupyterLab itself says that there is no server
+      askSoon(); // JupyterLab itself tells the person that there is no server
     } finally {
       asking = false;
     }
   }
 
   /** Handles a server's refusal. */
-  function told(refusal) {
-    // The address of a second server that was stopped is one below the first server's, which answers for it.
+  function handleRefusal(refusal) {
+    // A stopped second server's address lies below the first server's, which then answers for it.
     if (new URL(refusal.base, base).pathname === base.pathname) close(refusal);
     else askSoon();
   }
 
-  /** JupyterLab waits for minutes when its server was away; the person should know before typing more. */
+  /** Asks again after a pause. After an outage JupyterLab waits for minutes; the person should know before typing more. */
   function askSoon() {
     if (timer || cover?.open) return;
     pause = Math.min(2 * pause || 1, LONGEST_PAUSE);
@@ -119,8 +119,8 @@
     }, 1000 * pause);
   }
 
-  /** JupyterLab asks whether to start a server that was away (its text has the address); here one answers. */
-  function answerForTheServer() {
+  /** Dismisses JupyterLab's question whether to start the server (it names the address), now that one answers. */
+  function dismissServerDialogs() {
     pause = 0;
     for (const dialog of document.querySelectorAll(".jp-Dialog")) {
       if (dialog.textContent.includes(config.baseUrl)) dialog.querySelector(".jp-mod-reject")?.click();
@@ -164,7 +164,7 @@
     return made;
   };
 
-  /** Documents with changes that are not saved. */
+  /** Documents with unsaved changes. */
   function unsaved() {
     const found = new Map();
     for (const area of ["main", "down"]) {
@@ -194,21 +194,21 @@
 
   function leave() {
     window.close();
-    // A browser closes only what a script has opened; another tab goes to what is open.
+    // Browsers let a script close only a tab that a script opened. Any other tab goes to the home page.
     setTimeout(() => location.assign(`${hub}home`), 150);
   }
 
-  function fill(dialog, refusal) {
+  function fillCover(dialog, refusal) {
     const heading = element("h1", { id: "heading", tabIndex: -1, textContent: `${mine.title} was closed here` });
     const kept = unsaved();
-    const now = refusal.title ? `${refusal.title} is open in its place. ` : "";
+    const now = refusal.title ? `${refusal.title} is open instead. ` : "";
     const still = kept.length
-      ? ` What you have not saved is still here: open ${mine.title} in another tab and go on in this one, or download it.`
+      ? ` Your unsaved work is still here: open ${mine.title} in another tab and then continue in this one, or download it.`
       : "";
-    const text = `${now}Nothing more is saved from this tab.${still}`;
+    const text = `${now}This tab can no longer save anything.${still}`;
     const open = element("button", { type: "button", textContent: `Open ${mine.title}` });
     const address = `${hub}open?dir=${encodeURIComponent(mine.name)}`;
-    // A tab that leaves loses what is not saved.
+    // Leaving this page would lose unsaved work.
     open.addEventListener("click", () => (kept.length ? window.open(address, "_blank", "noopener") : location.assign(address)));
     const shut = element("button", { type: "button", className: "quiet", textContent: "Close" });
     shut.addEventListener("click", leave);
@@ -223,7 +223,7 @@
     return heading;
   }
 
-  function make() {
+  function makeCover() {
     const host = document.body.appendChild(document.createElement("div"));
     host.dataset.learningLabCover = "";
     const dialog = element("dialog", { role: "alertdialog" });
@@ -243,18 +243,18 @@
   }
 
   function close(refusal) {
-    answerForTheServer();
-    cover ??= make();
+    dismissServerDialogs();
+    cover ??= makeCover();
     if (cover.open) return;
-    const light = document.body.dataset.jpThemeLight; // JupyterLab's own theme; the system's before there is one
+    const light = document.body.dataset.jpThemeLight; // JupyterLab's theme; until it is known, the system's
     cover.className = light === "false" ? "dark" : light === "true" ? "light" : "";
-    const heading = fill(cover, refusal);
+    const heading = fillCover(cover, refusal);
     cover.showModal();
     heading.focus();
   }
 
-  function goOn() {
-    answerForTheServer();
+  function uncover() {
+    dismissServerDialogs();
     if (cover?.open) cover.close();
   }
 })();

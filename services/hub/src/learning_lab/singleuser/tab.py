@@ -1,15 +1,15 @@
 """A tab belongs to its directory: an extension of every user's server.
 
-All servers that a person has one after the other have the same address. A tab of an earlier one goes on sending what
-it has to save, and would write it into the directory that is open now. Rules kept here:
+A user's servers all have the same address, one after the other. A tab of an earlier server keeps saving, and would
+write into the directory that is open now. Rules kept here:
 - a page gets a mark of the server's root, and a script (`tab.js`) that sends the mark with every request of the page;
-- a request with another root's mark meets no handler but `Refused`, whatever it asks for; one without a mark is as
-  before: programs with a token, and links, have none;
+- a request with another root's mark is handled by `Refused`, whatever it asks for. A request without a mark is handled
+  as usual: programs with a token send none, and neither do links;
 - only people who may use the server are told what is open instead. The mark is made with a secret (`mixin.get_env`),
   so nobody can find out where somebody else works by trying marks;
 - the script is inside the page, before JupyterLab's own, so no page can fail to load it.
 
-Nothing of the environment is read when this is imported: servers are forked from a process that has imported it.
+This module reads nothing from the environment on import: servers are forked from a process that has imported it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tornado.web import HTTPError, OutputTransform
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 
-VARIABLE = "LAB_TAB"  # of a server: JSON with mark, title and name of its directory
-HEADER = "X-Learning-Lab-Root"  # of a request: the page's mark; of an answer: this is a refusal for that reason
-ARGUMENT = "learning-lab-root"  # the same where a page can set no header: WebSockets
+VARIABLE = "LAB_TAB"  # in a server's environment: JSON with the mark, title and name of its directory
+HEADER = "X-Learning-Lab-Root"  # in a request: the page's mark; in an answer: refused because of another mark
+ARGUMENT = "learning-lab-root"  # the same for WebSockets, where a page cannot set headers
 PAGE_CONFIG = "learningLabTab"
 
-# Every page of Jupyter's (Lab, Notebook 7, extensions' own) has it, and nothing else has.
+# Every page of Jupyter's (Lab, Notebook 7, extensions' own) has this element, and no other page does.
 _CONFIG_ELEMENT = b'id="jupyter-config-data"'
 _END = b"</script>"
 
@@ -42,7 +42,7 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(server: ServerApp) -> None:
-    """Set up a server. One that the lab did not start for a directory, such as a trial, is left as it is."""
+    """Set up a server. One that the lab did not start for a directory, such as a trial, is left alone."""
     told = os.environ.get(VARIABLE)
     if not told:
         return
@@ -50,10 +50,10 @@ def _load_jupyter_server_extension(server: ServerApp) -> None:
     application = server.web_app
     application.settings.setdefault("page_config_data", {})[PAGE_CONFIG] = directory
     script = b"<script>" + Path(__file__).with_name("tab.js").read_bytes() + b"</script>"
-    # Before every other transform: the next one may compress.
+    # Before every other transform, because a later one may compress.
     application.transforms.insert(0, _with_script(script))
     refused = {"mark": directory["mark"], "title": directory["title"]}
-    # Before every other route, those of extensions that are loaded later too.
+    # Before every other route, including those of extensions that are loaded later.
     application.default_router.rules.insert(0, Rule(OtherRoot(directory["mark"]), Refused, refused))
 
 
@@ -61,37 +61,38 @@ class OtherRoot(Matcher):
     """Matches requests with the mark of another root.
 
     Args:
-        mark: of this server's root.
+        mark: the mark of this server's root.
     """
 
     def __init__(self, mark: str) -> None:
         self._mark = mark
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        """Tornado's question: None for a request that is none of ours."""
+        """Match a request, as Tornado asks: None means that it does not match."""
         sent = request.headers.get_list(HEADER)
         sent += [value.decode("utf-8", "replace") for value in request.query_arguments.get(ARGUMENT, [])]
         return {} if any(each != self._mark for each in sent) else None
 
 
 class Refused(APIHandler):
-    """Answers 409 to what comes from a tab of another directory: to a person, else 403 as everything does."""
+    """Answers 409 to a tab of another directory if its user may use the server; to anybody else 403, as elsewhere."""
 
-    _track_activity = False  # a forgotten tab keeps no server alive
+    _track_activity = False  # a forgotten tab must not keep a server alive
 
     def initialize(self, mark: str, title: str) -> None:
-        """Take over what the route says."""
+        """Keep the route's arguments."""
         self._mark, self._title = mark, title
 
     async def prepare(self) -> None:  # type: ignore[override]
-        """Answer; it is called before any method."""
+        """Answer the request. Tornado calls this before the method's own handler."""
         await super().prepare()
         if self.current_user is None:
             raise HTTPError(403)
         self.set_status(409)
         self.set_header(HEADER, self._mark)
-        message = f"This tab belongs to another directory, and {self._title} is open now. Nothing was done."
-        # The address of a second server that was stopped is one below the first server's; its tab can tell.
+        message = f"This tab belongs to another directory; {self._title} is open now. Nothing was changed."
+        # A stopped second server's address lies below the first server's, so the first one answers for it. From `base`
+        # the tab can tell.
         await self.finish(json.dumps({"message": message, "title": self._title, "base": self.base_url}))
 
 
@@ -100,7 +101,7 @@ def _with_script(script: bytes) -> type[OutputTransform]:
         def transform_first_chunk(
             self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
         ) -> tuple[int, HTTPHeaders, bytes]:
-            # A page is written as a whole; what is streamed is somebody's file.
+            # Pages are written in one piece; anything that is streamed is somebody's file.
             if finishing and headers.get("Content-Type", "").startswith("text/html"):
                 at = chunk.find(_CONFIG_ELEMENT)
                 end = chunk.find(_END, at) + len(_END) if at >= 0 else 0

@@ -1,8 +1,8 @@
-"""Debug other people's notebooks: speak to every debugger of theirs that listens, and evaluate an expression in it.
+"""Debug other people's notebooks: connect to every debugger of theirs that listens, and evaluate an expression.
 
-The Debug Adapter Protocol, as an editor speaks it (https://microsoft.github.io/debug-adapter-protocol), which asks for
-no password. Every port of the person's is tried again and again, since a debugger takes one client at a time.
-Arguments: `victim`, whose; `expression`, what to evaluate; `words`, what its value contains; `seconds`, for how long.
+It speaks the Debug Adapter Protocol as an editor does (https://microsoft.github.io/debug-adapter-protocol), which asks
+for no password. It keeps trying every port of the victim's, because a debugger accepts one client at a time.
+Arguments: `victim`, the user; `expression`, what to evaluate; `words`, what its value contains; `seconds`, how long.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ victim = pwd.getpwnam(arguments["victim"])
 
 
 def ports():
-    """Where the person's processes listen, from the tables of the kernel that everybody may read."""
+    """Where the user's processes listen, from the kernel's tables, which everybody may read."""
     for table in ("tcp", "tcp6"):
         with open(f"/proc/net/{table}") as file:
             for line in file.readlines()[1:]:
@@ -27,7 +27,7 @@ def ports():
 
 
 class Debugger:
-    """One connection to what may be a debugger."""
+    """A connection to what may be a debugger."""
 
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=3)
@@ -80,7 +80,7 @@ class Debugger:
 tried, got = 0, []
 until = time.monotonic() + arguments["seconds"]
 while not got and time.monotonic() < until:
-    tried += 1  # a look is an attempt: with nothing that listens there is nothing more to do
+    tried += 1  # a scan is an attempt: if nothing listens, there is nothing more to do
     for port in set(ports()):
         with contextlib.suppress(OSError, ValueError):
             debugger = Debugger(port)

@@ -1,4 +1,4 @@
-"""Write lines into what the hub writes to: its standard error, its log, its audit file, by any process of one's own."""
+"""Write lines to the hub's standard error, its log and its audit file, through any of one's own processes."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""Listen to other people's kernels: subscribe, without any key, to every socket of theirs that can be found.
+"""Listen to other people's kernels: subscribe, without a key, to every socket of theirs that can be found.
 
 ZMTP 3.0 by hand (https://rfc.zeromq.org/spec/23): greeting, a NULL handshake as SUB, a subscription to everything.
-Arguments: `victim`, whose sockets; `words`, what is looked for; `listen`, for how many seconds.
+Arguments: `victim`, whose sockets; `words`, what to look for; `listen`, for how many seconds.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ EVERYTHING = b"\x00\x01\x01"
 
 
 def tcp_addresses():
-    """Where the person's processes listen, from the tables of the kernel that everybody may read."""
+    """Where the user's processes listen, from the kernel's tables, which everybody may read."""
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         with open(f"/proc/net/{table}") as file:
             for line in file.readlines()[1:]:
@@ -36,7 +36,7 @@ def tcp_addresses():
 
 
 def unix_addresses():
-    """Every named Unix socket (the table does not say whose), and what lies where the person's kernels keep theirs."""
+    """Every named Unix socket (the table does not say whose), and those where the user's kernels keep theirs."""
     with open("/proc/net/unix") as file:
         for line in file.readlines()[1:]:
             path = line.split(maxsplit=7)[7:]
@@ -51,7 +51,7 @@ def unix_addresses():
 
 
 def shakes_hands(one):
-    """Whether a ZMTP socket answers, and takes us without a key. It wants each part after its answer to the last."""
+    """Whether a ZMTP socket answers, and accepts us without a key. It expects each part only after its last answer."""
     one.sendall(GREETING)
     greeting = b""
     while len(greeting) < 64:

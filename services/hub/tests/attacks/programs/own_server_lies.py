@@ -1,6 +1,6 @@
-"""Be in one's own server from its first moment: take its descriptors and say on each what the hub might believe.
+"""Get into one's own server from its first moment: copy its descriptors, and write lies for the hub to each of them.
 
-Every process of one's own is a target as soon as it may be looked at. `pidfd_getfd` copies its descriptors.
+Every own process is a target as soon as it may be inspected. `pidfd_getfd` copies its descriptors.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ while time.monotonic() < until:
             seen.add((pid, number, link))
             tried += 1
             taken = libc.syscall(PIDFD_GETFD, process, number, 0)
-            if taken < 0:  # ended meanwhile; or a container whose seccomp profile forbids the call
+            if taken < 0:  # it has ended; or the container's seccomp profile forbids the call
                 continue
             with socket.socket(fileno=taken) as own:
                 try:

@@ -1,4 +1,4 @@
-"""Read what the hub keeps to itself: in /proc, in its directories, in shared memory and in /tmp."""
+"""Read the hub's secrets: in /proc, in its directories, in shared memory and in /tmp."""
 
 import json
 import os

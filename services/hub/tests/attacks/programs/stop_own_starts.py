@@ -1,4 +1,4 @@
-"""Stop every process of one's own, again and again, so that the next one is stopped in its first microsecond."""
+"""Keep suspending all of one's own processes, so that the next one is suspended in its first microsecond."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ arguments = json.loads(sys.argv[1])
 tried = 0
 until = time.monotonic() + arguments["seconds"]
 while time.monotonic() < until:
-    # -1: whatever this user may signal, but this process.
+    # -1: every process that this user may signal, except this one.
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGSTOP)
         tried += 1

@@ -1,8 +1,8 @@
-"""Bind ports that others trust or are about to use, in every way there is, keep them, and read what is sent there.
+"""Bind ports that others trust or are about to use, in every possible way, keep them, and read what is sent to them.
 
-Arguments: `ports`, and `seconds` to go on for; and if wanted `ipv6`, those of them that anybody looks for at an IPv6
-address; `addresses`, more of this machine's own than the usual ones; `often`, a port to try between all the others;
-`harmless`, ports that may well be bound, as long as nobody comes.
+Arguments: `ports`, and `seconds` to continue for. Optional: `ipv6`, those ports that anybody looks for at an IPv6
+address; `addresses`, additional addresses of this machine; `often`, a port to try between all the others;
+`harmless`, ports that may be bound as long as nobody connects.
 """
 
 import json

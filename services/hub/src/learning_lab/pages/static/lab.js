@@ -1,8 +1,8 @@
-/* What the lab's pages do a little better with JavaScript. None of them needs it.
+/* JavaScript makes the lab's pages a little nicer. None of them needs it.
 
-   - No inline handlers: markup says what it wants by data attributes, this file finds them.
-   - Text from a server goes into the page by textContent only.
-   - It is loaded in the head, not deferred: the theme is set before the first paint. */
+   - No inline handlers: markup asks for behaviour with data attributes, which this file looks for.
+   - Text from a server is put into the page through textContent only.
+   - It is loaded in the head, not deferred, so that the theme is set before the first paint. */
 "use strict";
 
 // --- Before the first paint -------------------------------------------------------------------------------------
@@ -11,14 +11,14 @@
 window.require = window.require || Object.assign(() => {}, { config() {} });
 
 const root = document.documentElement;
-const THEME = "jupyterhub-bs-theme"; // JupyterHub's own key: its pages and ours agree
+const THEME = "jupyterhub-bs-theme"; // JupyterHub's own key, so that its pages and ours agree
 const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
 
 function storedTheme() {
   try {
     return localStorage.getItem(THEME);
   } catch {
-    return null; // storage is forbidden: the system's theme it is
+    return null; // storage is blocked: use the system's theme
   }
 }
 
@@ -30,7 +30,7 @@ function applyTheme() {
 applyTheme();
 prefersDark.addEventListener("change", applyTheme);
 
-// --- When the page is there -------------------------------------------------------------------------------------
+// --- Once the page has loaded -----------------------------------------------------------------------------------
 
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const one = (selector, within = document) => within.querySelector(selector);
@@ -47,7 +47,7 @@ function themeToggle(button) {
   });
 }
 
-/** A form is sent once; coming back to the page by the browser's Back makes it usable again. */
+/** A form is sent only once. Returning to the page with the browser's Back button makes it usable again. */
 function onlyOnce(form) {
   form.addEventListener("submit", (event) => {
     if ("sent" in form.dataset) event.preventDefault();
@@ -65,7 +65,7 @@ function showsPassword(button) {
   });
 }
 
-/** Say beside the button what it will open: what is typed, else the checked card; where there is neither, it opens none. */
+/** Say next to the button what it will open: the typed text, else the checked card. With neither, disable the button. */
 function saysWhatOpens(line) {
   const form = line.closest("form");
   const typed = one("#typed", form);
@@ -88,7 +88,7 @@ function saysWhatOpens(line) {
   say();
 }
 
-/** Narrow the cards to those that have every word; Enter opens the first of them. What is checked can be seen. */
+/** Show only the cards that contain every word; Enter opens the first of them. The checked card is never hidden. */
 function filters(input) {
   const form = input.closest("form");
   const count = one("#filter-count", form);
@@ -140,11 +140,11 @@ function filters(input) {
       input.focus();
     }
   });
-  // A browser puts back what was in the field when a person comes back to the page or loads it again.
+  // Browsers restore the field's text when a person returns to the page or reloads it.
   window.addEventListener("pageshow", () => input.value && narrow());
 }
 
-/** One directory only: open it after a moment, unless the person came back here or says no. */
+/** There is only one directory: open it after a moment, unless the person came back here or declines. */
 function straightIn(note) {
   const [navigation] = performance.getEntriesByType("navigation");
   if (navigation && navigation.type === "back_forward") {
@@ -156,7 +156,7 @@ function straightIn(note) {
   window.addEventListener("pagehide", () => clearTimeout(timer));
 }
 
-/** Tell the steps of a start as they come; the page is loaded again when it is over, well or not. */
+/** Show the steps of a start as they happen, and reload the page when it is over, whether it succeeded or not. */
 function tellsProgress(section) {
   const bar = one("progress", section);
   const steps = all(".steps li", section);
@@ -172,8 +172,8 @@ function tellsProgress(section) {
     cancel?.toggleAttribute("disabled", after === 0); // too late: the page is on its way to JupyterLab
     reload = setTimeout(() => window.location.reload(), after);
   };
-  // A server that is ready while it is being stopped must not lead there: the proxy and the hub would send the browser
-  // to and fro. Whoever cancels goes home, whatever comes first.
+  // Don't go to a server that becomes ready while it is being stopped: the proxy and the hub would send the browser back
+  // and forth. Cancelling always leads home, whichever happens first.
   cancel?.addEventListener("click", () => {
     source.close();
     clearTimeout(reload);
@@ -198,12 +198,12 @@ function tellsProgress(section) {
     if (told.ready) again(0);
     if (told.failed) again(300);
   };
-  source.onerror = () => again(2000); // the hub was restarted or the log-in ended: the page itself knows
+  source.onerror = () => again(2000); // the hub restarted or the session expired; the reloaded page will say which
 }
 
 /**
- * What JupyterLab begins with goes into the browser's cache while the person reads or logs in. Two files at a time, the
- * browser's lowest priority, and none any more when something is sent: what the person does goes first.
+ * Fetch the files that JupyterLab loads first into the browser's cache, while the person reads or logs in. It fetches
+ * two files at a time, at the lowest priority, and stops when a form is sent: what the person does goes first.
  */
 async function fetchesAhead(element) {
   if (navigator.connection?.saveData) return;
@@ -227,7 +227,7 @@ function cancels(button) {
     button.disabled = true;
     button.textContent = "Cancelling";
     const headers = { "X-XSRFToken": button.dataset.token };
-    // Home tells what is there, so it is the place to go too when the hub could not be asked.
+    // Home shows what is running, so go there even when the hub could not be reached.
     await fetch(button.dataset.cancels, { method: "DELETE", headers, keepalive: true }).catch(() => null);
     window.location.assign(button.dataset.then);
   });
@@ -242,7 +242,7 @@ function localTime(time) {
     : when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 }
 
-/** JupyterHub counts redirects in the address; a page that is reloaded starts from 0. */
+/** JupyterHub counts redirects in the address; make a reload of this page start again from 0. */
 function forgetRedirects() {
   const address = new URL(window.location.href);
   if (!address.searchParams.has("redirects")) return;

@@ -1,4 +1,4 @@
-"""People for the measurements: each logs in, looks at the menu, or guesses passwords. Only this machine is asked."""
+"""People for the benchmarks: each logs in, looks at the menu, or guesses passwords. They use only this machine."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import aiohttp
 
 @contextlib.asynccontextmanager
 async def browser(url: str, address: str = "127.0.0.1") -> AsyncIterator[aiohttp.ClientSession]:
-    """A browser at an address of the loopback network. aiohttp, because its parser in C leaves the time to the hub."""
+    """A browser at an address on the loopback network. It uses aiohttp, whose parser in C leaves the CPU to the hub."""
     async with aiohttp.ClientSession(
         url,
         connector=aiohttp.TCPConnector(local_addr=(address, 0), limit=0),
-        cookie_jar=aiohttp.CookieJar(unsafe=True),  # unsafe: cookies of an IP address are kept too
+        cookie_jar=aiohttp.CookieJar(unsafe=True),  # unsafe: it also keeps cookies from IP addresses
         timeout=aiohttp.ClientTimeout(total=120),
     ) as http:
         yield http
 
 
 async def get(http: aiohttp.ClientSession, path: str) -> tuple[int, str]:
-    """Load a page; returns its status and the path that it ended at."""
+    """Load a page. Returns its status, and the path after redirects."""
     async with http.get(path) as page:
         await page.read()
         return page.status, page.url.path
 
 
 async def open_log_in(http: aiohttp.ClientSession) -> str:
-    """Load the log-in page; returns its XSRF token."""
+    """Load the log-in page. Returns its XSRF token."""
     async with http.get("/hub/login") as page:
         await page.read()
         return page.cookies["_xsrf"].value
 
 
 async def log_in(http: aiohttp.ClientSession, token: str, userid: str, password: str = "pass") -> tuple[int, str]:
-    """From POST of the password to the HTML that it ends at: the menu, or the log-in page again."""
+    """POST the password, and load the resulting HTML: the menu, or the log-in page again."""
     async with http.post("/hub/login", data={"username": userid, "password": password, "_xsrf": token}) as page:
         await page.read()
         return page.status, page.url.path
@@ -60,7 +60,7 @@ async def menu_latency(url: str, userid: str, count: int) -> list[float]:
 
 
 async def menu_throughput(url: str, userids: list[str], seconds: float) -> float:
-    """Menu pages a second with one client for each user id."""
+    """Menu pages per second, with one client per user id."""
     async with contextlib.AsyncExitStack() as stack:
         people = [await stack.enter_async_context(browser(url)) for _ in userids]
         for http, userid in zip(people, userids, strict=True):
@@ -81,7 +81,7 @@ async def menu_throughput(url: str, userids: list[str], seconds: float) -> float
 
 
 async def everybody_at_once(url: str, userids: list[str]) -> tuple[float, int]:
-    """Log in as everybody at the same moment; returns log-ins a second, from POST to the menu's HTML, and errors."""
+    """Log in as everybody at the same moment. Returns log-ins per second, from POST to the menu's HTML, and errors."""
     async with contextlib.AsyncExitStack() as stack:
         people = [await stack.enter_async_context(browser(url)) for _ in userids]
         tokens = [await open_log_in(http) for http in people]
@@ -96,7 +96,7 @@ async def everybody_at_once(url: str, userids: list[str]) -> tuple[float, int]:
 
 
 async def good_log_ins_in_a_flood(url: str, userids: list[str], guessers: int) -> list[float]:
-    """Milliseconds of each good log-in, one after the other, while `guessers` send wrong passwords without a pause."""
+    """Milliseconds of each good log-in, one after the other, while `guessers` send wrong passwords nonstop."""
 
     async def guess(number: int) -> None:
         async with browser(url, "127.0.0.2") as http:

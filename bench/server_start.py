@@ -1,11 +1,11 @@
-"""Somebody who starts a server, and what that server takes: seen from outside, alike for every hub.
+"""A person who starts a server, and what that server costs, measured from outside in the same way for every hub.
 
 Rules kept here:
-- a server answers when `GET /user/<id>/api/status` through the proxy, with the person's own token, is 200 for the first
-  time: the server runs, has asked the hub who that is, and people can reach it;
-- a GET for a server that is not there is the hub's work and could slow it, so what is polled is the proxy's own list of
-  routes, to which the hub adds a server that is ready;
-- CPU and memory are the kernel's own figures, from /proc (proc_pid_stat(5), proc_pid_smaps(5)).
+- a server has answered when `GET /user/<id>/api/status` through the proxy, with the user's own token, first returns
+  200: then the server is running, has asked the hub who the user is, and people can reach it;
+- a GET for a server that does not exist costs the hub work and could slow it down, so the proxy's own list of routes is
+  polled, to which the hub adds each server that is ready;
+- CPU and memory are the kernel's own figures (proc_pid_stat(5), proc_pid_smaps(5)).
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import pwd
 import re
 import shutil
 import time
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import aiohttp
+import psutil
 from playwright.async_api import TimeoutError as TimeoutInBrowser
 from playwright.async_api import async_playwright
 from yarl import URL
 
-import clients
+import people
+from hubs import ADMINISTRATOR, Hub
+from lab_testing.kernel_channels import Channels
+from lab_testing.processes import running, server_pid
 
-PATIENCE = 180.0  # seconds; plain JupyterHub takes one minute and more for thirty people on a small machine
-TICKS = os.sysconf("SC_CLK_TCK")
+PATIENCE = 180.0  # seconds; plain JupyterHub takes a minute or more for thirty people on a small machine
 WARM_PARENT = "learning_lab.warm.parent"
 USABLE = """() => {
     const box = document.querySelector(".jp-Launcher")?.getBoundingClientRect();
@@ -42,18 +43,18 @@ USABLE = """() => {
 
 
 class NoServer(RuntimeError):
-    """The server was refused, did not come, or does not end."""
+    """The server was refused, did not come up, or did not end."""
 
 
 @dataclass
 class Start:
-    """One start; moments are those of `time.perf_counter()`.
+    """One start. Times are from `time.perf_counter()`.
 
     Attributes:
-        answered: it answered through the proxy.
-        pid: the server's process.
-        cpu: seconds of CPU of that process when it answered.
-        error: why it never did.
+        answered: when it answered through the proxy.
+        pid: the PID of the server.
+        cpu: seconds of CPU that the server had used when it answered.
+        error: why it never answered.
     """
 
     clicked: float
@@ -64,20 +65,15 @@ class Start:
 
 
 class Routes:
-    """Where the proxy leads.
+    """The routes of a hub's proxy."""
 
-    Args:
-        address: of the proxy's REST API: a URL, or the path of a Unix socket.
-        token: for it.
-    """
-
-    def __init__(self, address: str | Path, token: str) -> None:
+    def __init__(self, hub: Hub) -> None:
         self.look, self.there = 0.0, set[str]()
-        self._address, self._headers = address, {"Authorization": f"token {token}"}
+        self._address, self._headers = hub.proxy_api, {"Authorization": f"token {hub.proxy_token}"}
 
     @contextlib.asynccontextmanager
     async def watched(self, look: float) -> AsyncIterator[None]:
-        """Look every `look` seconds until the block ends."""
+        """Poll every `look` seconds until the block ends."""
         self.look, self.there = look, set()
         url, connector = str(self._address), None
         if isinstance(self._address, Path):
@@ -88,7 +84,7 @@ class Routes:
                 yield
             finally:
                 if watching.done():
-                    watching.result()  # why nobody was seen to have a server
+                    watching.result()  # raises the reason why no server was seen
                 watching.cancel()
 
     async def _watch(self, http: aiohttp.ClientSession) -> None:
@@ -98,13 +94,13 @@ class Routes:
             await asyncio.sleep(self.look)
 
 
-class Learner:
-    """A person with a browser of their own at one hub.
+class Starter:
+    """A person with their own browser at one hub.
 
     Args:
-        http: the browser, see `clients.browser`.
-        userid: who it is.
-        url: where the hub answers.
+        http: the browser; see `people.browser`.
+        userid: their user id.
+        url: the hub's address.
     """
 
     def __init__(self, http: aiohttp.ClientSession, userid: str, url: str) -> None:
@@ -113,21 +109,21 @@ class Learner:
         self._headers: dict[str, str] = {}
 
     async def come_in(self) -> None:
-        """Log in, look at the menu, and make a token for the questions to the server.
+        """Log in, load the menu, and create a token for requests to the server.
 
         Raises:
             NoServer: the hub did not let them in.
         """
-        ended_at = await clients.log_in(self.http, await clients.open_log_in(self.http), self.userid)
+        ended_at = await people.log_in(self.http, await people.open_log_in(self.http), self.userid)
         if ended_at != (200, "/hub/spawn"):
-            raise NoServer(f"{self.userid} logged in and came to {ended_at}, not to the menu.")
+            raise NoServer(f"{self.userid} logged in but arrived at {ended_at}, not at the menu.")
         headers = {"X-XSRFToken": self._xsrf(), "Referer": f"{self.url}/hub/token"}
         async with self.http.post(f"/hub/api/users/{self.userid}/tokens", headers=headers, json={}) as made:
             made.raise_for_status()
             self._headers = {"Authorization": f"token {(await made.json())['token']}"}
 
     async def start(self, routes: Routes) -> Start:
-        """Click on Start, and wait until the server answers. What follows the click's redirect is not loaded."""
+        """Click on Start, and wait until the server answers. Redirects after the click are not followed."""
         start = Start(time.perf_counter())
         click = asyncio.create_task(self._click())
         try:
@@ -137,11 +133,11 @@ class Learner:
                         click.result()
                     await asyncio.sleep(routes.look)
                 start.answered = time.perf_counter()
-                start.pid = find(self.uid, "jupyterhub-singleuser") or 0
+                start.pid = server_pid(self.uid)
                 start.cpu = cpu_seconds(start.pid)
                 await click
         except TimeoutError:
-            start.error = f"{self.userid} had no answer within {PATIENCE:.0f} s"
+            start.error = f"{self.userid} got no answer within {PATIENCE:.0f} s"
         except (NoServer, aiohttp.ClientError) as error:
             start.error = str(error)
         finally:
@@ -149,13 +145,13 @@ class Learner:
         return start
 
     async def start_in_chromium(self, button: str) -> tuple[float, float]:
-        """Click in a browser that has seen nothing of the hub but its log-in page and its menu.
+        """Click in a browser that has seen only the hub's log-in page and its menu.
 
         Args:
-            button: a selector of the one that starts.
+            button: a selector for the button that starts the server.
 
         Returns:
-            Seconds from the click to the Lab's page, and to its launcher: there, and nothing before it.
+            Seconds from the click to JupyterLab's page, and until its launcher is there with nothing in front of it.
         """
         self._forget_tabs()
         async with async_playwright() as playwright:
@@ -179,32 +175,22 @@ class Learner:
                 await page.wait_for_function(USABLE, polling="raf")
             except TimeoutInBrowser:
                 shown = " ".join((await page.locator("body").inner_text()).split())
-                raise NoServer(f"{self.userid} sees no launcher but, at {page.url}: {shown[:300]!r}") from None
+                raise NoServer(f"{self.userid} does not see the launcher, but at {page.url}: {shown[:300]!r}") from None
             usable = time.perf_counter()
             await browser.close()
         return landed - clicked, usable - clicked
 
     async def kernel(self) -> float:
-        """Seconds from POST of a new kernel to its reply to a kernel_info_request, and to `idle` after it.
-
-        https://jupyter-client.readthedocs.io/en/stable/messaging.html
-        """
-        message = uuid.uuid4().hex
-        header = {"msg_id": message, "msg_type": "kernel_info_request", "session": message, "version": "5.3"}
-        request = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": {}}
+        """Seconds from the POST for a new kernel to its reply to a kernel_info_request."""
         place = f"/user/{self.userid}/api/kernels"
         before = time.perf_counter()
         async with self.http.post(place, headers=self._headers, json={"name": "python3"}) as made:
             made.raise_for_status()
             kernel = (await made.json())["id"]
-        async with self.http.ws_connect(f"{place}/{kernel}/channels", headers=self._headers) as channels:
-            await channels.send_str(json.dumps(request))
-            waited_for = {"kernel_info_reply", "idle"}
-            while waited_for:
-                answer = await channels.receive_json(timeout=60)
-                if answer["parent_header"].get("msg_id") == message:
-                    waited_for -= {answer["msg_type"], answer["content"].get("execution_state")}
-            return time.perf_counter() - before
+        async with Channels.at(f"{self.url}{place}/{kernel}/channels", self._headers) as channels:
+            async for _ in channels.send("kernel_info_request", {}):
+                pass
+        return time.perf_counter() - before
 
     async def read(self, path: str) -> str:
         """A page that only this person may see."""
@@ -212,21 +198,22 @@ class Learner:
             return await page.text()
 
     async def stop(self) -> None:
-        """Stop the server, and wait until no process of the person is left.
+        """Stop the server, and wait until the user has no processes left.
 
         Raises:
-            NoServer: one stays.
+            NoServer: a process did not end.
         """
         until = time.monotonic() + 120
         await self.http.delete(f"/hub/api/users/{self.userid}/server", headers=self._headers)
-        while json.loads(await self.read(f"/hub/api/users/{self.userid}"))["servers"] or find(self.uid, ""):
+        while json.loads(await self.read(f"/hub/api/users/{self.userid}"))["servers"] or running("", self.uid):
             if time.monotonic() > until:
-                raise NoServer(f"The server of {self.userid} does not end.")
+                raise NoServer(f"The server of {self.userid} did not end.")
             await asyncio.sleep(0.1)
+        await asyncio.sleep(1)  # let the hub and the proxy finish their part
 
     def _forget_tabs(self) -> None:
         for place in Path(self.home, ".jupyter/lab").glob("workspaces*"):
-            shutil.rmtree(place)  # only who has no tabs of yesterday sees the launcher
+            shutil.rmtree(place)  # only people without earlier tabs see the launcher
 
     async def _click(self) -> None:
         fields = {"directory": f"/s/{self.userid}/notebooks", "_xsrf": self._xsrf()}
@@ -243,63 +230,43 @@ class Learner:
         return self.http.cookie_jar.filter_cookies(URL(f"{self.url}/hub/"))["_xsrf"].value
 
 
-def processes() -> Iterator[tuple[int, int, str]]:
-    """PID, owner and command line of each process of the sandbox."""
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            command = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            yield int(place.name), place.stat().st_uid, command
-
-
-def find(owner: int, word: str) -> int | None:
-    """The PID of the first process of that user id that has this word in its command line."""
-    return min((pid for pid, uid, command in processes() if uid == owner and word in command), default=None)
+async def cold_starts(hub: Hub) -> int:
+    """How many of the lab's starts did not come from the warm parent, according to the hub's metrics."""
+    async with people.browser(hub.url) as http:
+        person = Starter(http, ADMINISTRATOR, hub.url)
+        await person.come_in()
+        text = await person.read("/hub/metrics")
+    found = dict(re.findall(r'^learning_lab_server_starts_total{way="(\w+)"} (\S+)', text, re.MULTILINE))
+    return sum(int(float(count)) for way, count in found.items() if way != "warm")
 
 
 def cpu_seconds(pid: int) -> float:
-    """Seconds of CPU of a process and of its children that have ended."""
-    return sum(int(ticks) for ticks in _stat(pid)[11:15]) / TICKS
+    """Seconds of CPU of a process and of its ended children; 0 if the process itself has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        times = psutil.Process(pid).cpu_times()
+        return float(times.user + times.system + times.children_user + times.children_system)
+    return 0
 
 
-def machinery_cpu(hub: int, *, warm: bool) -> float:
-    """Seconds of CPU of a hub, of root's processes below it but the proxy, and with `warm` of the warm parent."""
-    below: dict[int, list[int]] = {}
-    for pid, owner, command in processes():
-        if owner == 0 and "/proxy.js" not in command and "configurable-http-proxy" not in command:
-            with contextlib.suppress(OSError):
-                below.setdefault(int(_stat(pid)[1]), []).append(pid)
-    todo, seen, total = [hub, (warm and find(0, WARM_PARENT)) or hub], set[int](), 0.0
-    while todo:
-        pid = todo.pop()
-        if pid not in seen:
-            seen.add(pid)
-            todo += below.get(pid, [])
-            with contextlib.suppress(OSError):
-                total += cpu_seconds(pid)
+def cpu_of_the_hub(hub: Hub) -> float:
+    """Seconds of CPU of a hub, of root's processes below it except the proxy, and of the lab's warm parent."""
+    roots = [psutil.Process(hub.running.pid), *(running(WARM_PARENT, 0)[:1] if hub.is_lab else [])]
+    total = 0.0
+    for each in {below for root in roots for below in [root, *root.children(recursive=True)]}:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            words = " ".join(each.cmdline())
+            if each.uids().real == 0 and "/proxy.js" not in words and "configurable-http-proxy" not in words:
+                total += cpu_seconds(each.pid)
     return total
 
 
 def memory(pid: int) -> tuple[float, float]:
     """Private memory of a process and its proportional share (Pss), in MiB."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    sizes = {name: int(rest.split()[0]) / 1024 for name, _, rest in (line.partition(":") for line in lines)}
-    return sizes["Private_Clean"] + sizes["Private_Dirty"], sizes["Pss"]
+    sizes = psutil.Process(pid).memory_full_info()
+    return sizes.uss / 2**20, sizes.pss / 2**20
 
 
 def said_running(log: Path) -> float:
-    """When the last server said in this log that it runs, on the clock of `time.perf_counter()`."""
+    """When the last server wrote in this log that it is running, by `time.perf_counter()`."""
     said = re.findall(r"\[I (\S+ \S+) ServerApp\] Jupyter Server \S+ is running", log.read_text(errors="replace"))
     return datetime.fromisoformat(said[-1]).timestamp() - time.time() + time.perf_counter()
-
-
-def said_warm(log: Path, seconds: float) -> bool:
-    """Whether the hub's log says that the warm parent is ready, after so many seconds at most."""
-    until = time.monotonic() + seconds
-    while not (said := "The warm parent is ready" in log.read_text(errors="replace")) and time.monotonic() < until:
-        time.sleep(0.1)
-    return said
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name, which may hold spaces."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -11,7 +11,7 @@ c.ConfigurableHTTPProxy.command = ["configurable-http-proxy", "--log-level", "wa
 c.JupyterHub.authenticator_class = "pam"
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "jupyterhub.spawner.LocalProcessSpawner"
-# The same Lab in the same place as the other side's. It is slow with thirty people at once, and must not fail for that.
+# The same JupyterLab in the same place as on the other side. With thirty people at once it is slow, but must not fail.
 c.Spawner.default_url = "/lab"
 c.Spawner.notebook_dir = "/s/{username}/notebooks"
 c.Spawner.start_timeout = 300
