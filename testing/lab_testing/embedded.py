@@ -77,6 +77,8 @@ class EmbeddedLab:
             "LEARNING_LAB_READER": "file",
             "LEARNING_LAB_NAMESPACES_FILE": str(self.namespaces),
             "LEARNING_LAB_AUDIT_LOG": str(directory / "audit.jsonl"),
+            # All labs of this checkout have the same packages, so only the first one holds a trial.
+            "LEARNING_LAB_WARM_MODULES": str(PROJECT / ".tools" / "warm-modules.txt"),
             "PATH": os.pathsep.join(
                 [str(Path(sys.executable).parent), str(PROJECT / "node_modules/.bin"), os.environ["PATH"]]
             ),

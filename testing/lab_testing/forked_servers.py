@@ -47,6 +47,7 @@ class Site:
         self.path.chmod(0o755)
         self.config = self.path / "config"
         self.config.mkdir()
+        self.list = self.config / "warm-modules.txt"  # not where servers import from: that it is new changes nothing
         self._extensions: list[str] = []
         self.extend("witness", Path(__file__).with_name("inspection_extension.py").read_text())
 
@@ -210,7 +211,7 @@ async def kept_plain() -> AsyncIterator[PlainParent]:
 @contextlib.asynccontextmanager
 async def kept_warm(site: Site, leave_out: Sequence[str] = (), **environ: str) -> AsyncIterator[WarmParent]:
     """A warm parent with the site's extensions. Its servers end with it."""
-    parent = WarmParent(leave_out, {**site.environ, **environ}, logging.getLogger("hub"))
+    parent = WarmParent(site.list, leave_out, {**site.environ, **environ}, logging.getLogger("hub"))
     parent.start()
     try:
         await until_ready(parent)

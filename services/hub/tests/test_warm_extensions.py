@@ -45,6 +45,7 @@ EXTENSIONS = {
     "starts_thread": THREAD,
     "knows_home": "HOME = os.path.expanduser('~')",
     "imports_home": "import knows_home\nHOME = knows_home.HOME",
+    "starts_thread_below": "import _thread, threading\n_thread.start_new_thread(threading.Event().wait, ())",
     "kept_out": "",
     "flavoured": "FLAVOUR = os.environ.get('FLAVOUR')",
     "versioned": "VERSION = 1",
@@ -91,11 +92,15 @@ class TestExtensions:
         assert said["starts_thread"]["IMPORTED_BY"] == server.pid
         assert "Thread-1 (wait)" in (await asked(request, "process"))["threads"]
 
-    async def test_that_read_the_home_get_that_of_the_user(self, first: tuple[Request, Forked]) -> None:
+    async def test_that_start_one_without_the_class_for_it_do_too(self, first: tuple[Request, Forked]) -> None:
         request, server = first
-        said = await asked(request, "constants", "knows_home,imports_home")
-        theirs = {"IMPORTED_BY": server.pid, "HOME": "/home/alice"}
-        assert said == {"knows_home": theirs, "imports_home": theirs}
+        said = await asked(request, "constants", "starts_thread_below")
+        assert said["starts_thread_below"]["IMPORTED_BY"] == server.pid
+
+    @pytest.mark.parametrize("name", ["knows_home", "imports_home"])
+    async def test_that_read_the_home_get_that_of_the_user(self, first: tuple[Request, Forked], name: str) -> None:
+        request, server = first
+        assert await asked(request, "constants", name) == {name: {"IMPORTED_BY": server.pid, "HOME": "/home/alice"}}
 
     async def test_that_the_site_wants_left_out_are_imported_by_the_server(self, first: tuple[Request, Forked]) -> None:
         request, server = first

@@ -138,7 +138,7 @@ class TestTwoServers:
         [
             *("random", "bits", "secrets", "uuid1", "uuid4", "numpy", "TLS", "temporary name"),
             *("temporary name of multiprocessing", "key of multiprocessing", "cookie secret", "token", "port"),
-            *("session", "kernel key", "kernel port"),
+            *("session", "kernel key", "kernel port", "mask of aiohttp"),
         ],
     )
     async def test_have_nothing_alike_that_is_to_be_random(self, servers: Servers, what: str) -> None:

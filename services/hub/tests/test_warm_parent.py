@@ -199,7 +199,7 @@ class TestAParent:
         with Site() as site:
             limit = "import resource\nresource.setrlimit(resource.RLIMIT_DATA, (24 * 2**20, 24 * 2**20))\n"
             (site.path / "sitecustomize.py").write_text(limit)
-            parent = WarmParent([], site.environ, logging.getLogger("hub"))
+            parent = WarmParent(site.list, [], site.environ, logging.getLogger("hub"))
             parent.start()
             await until(lambda: "The warm parent has ended." in caplog.text, 20)
             assert await fork_or_not(parent, hub.request("alice", site)) is None
@@ -221,6 +221,7 @@ def children_of(pid: int) -> set[int]:
 
 NOT_ROOT = """
 import asyncio, logging, os, resource, signal
+from pathlib import Path
 from learning_lab.forking.parents import Request, Root, listen
 from learning_lab.warm.start import WarmParent
 
@@ -228,7 +229,7 @@ def request(fields):
     return Request(**(fields | {{"root": Root(**fields["root"])}}))
 
 async def main():
-    parent = WarmParent([], {environ!r}, logging.getLogger())
+    parent = WarmParent(Path('/list-that-cannot-be-written'), [], {environ!r}, logging.getLogger())
     parent.start()
     while not parent.ready:
         await asyncio.sleep(0.05)

@@ -51,7 +51,13 @@ def site(in_sandbox: None) -> Iterator[Site]:
 
 def made(tmp_path_factory: pytest.TempPathFactory, site: Site, name: str, **environ: str) -> EmbeddedLab:
     directory = tmp_path_factory.mktemp(name)
-    environ = {"PYTHONPATH": str(site.path), "SECRET": SECRET, "CONFIGPROXY_AUTH_TOKEN": "f" * 64, **environ}
+    environ = {
+        "PYTHONPATH": str(site.path),
+        "SECRET": SECRET,
+        "CONFIGPROXY_AUTH_TOKEN": "f" * 64,
+        "LEARNING_LAB_WARM_MODULES": "warm-modules.txt",  # its own: no other lab has this site's extension
+        **environ,
+    }
     return EmbeddedLab(directory / "lab", config=configured(directory), environ=environ)
 
 

@@ -32,8 +32,8 @@ def remember_options(spawner: Spawner, options: dict[str, Any]) -> None:
     """Replace the user options that JupyterHub uses for the next start that comes without any.
 
     JupyterHub saves the request before `apply_user_options` can refuse it, and never again: the next start would ask
-    for a refused directory again. The public `spawner.user_options` alone does not survive a restart of the hub. JupyterHub
-    commits the change when the start continues or fails.
+    for a refused directory again. The public `spawner.user_options` alone does not survive a restart of the hub.
+    JupyterHub commits the change when the start continues or fails.
     """
     spawner.user_options = spawner.orm_spawner.user_options = options
 

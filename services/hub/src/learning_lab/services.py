@@ -51,7 +51,8 @@ class Services:
         self.templates = make_templates([str(TEMPLATES)], {})
         self.plain = PlainParent(log)
         environ = {"JUPYTER_CONFIG_PATH": JUPYTER_CONFIG}
-        self.warm = WarmParent(settings.warm_leave_out, environ, log) if settings.warm else None
+        modules = Path(settings.warm_modules)
+        self.warm = WarmParent(modules, settings.warm_leave_out, environ, log) if settings.warm else None
         self.servers = Servers(self.warm, self.plain, log)
 
     @classmethod

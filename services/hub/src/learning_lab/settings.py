@@ -130,11 +130,18 @@ class LearningLab(SingletonConfigurable):
         is started the normal way.""",
     ).tag(config=True)
 
+    warm_modules = Unicode(
+        "warm-modules.txt",
+        help="""The file that lists the modules to import before servers are forked, and marks those that each server
+        must import for itself. The lab makes it when it is missing or packages have changed. This takes a few seconds,
+        during which servers are started the normal way. A relative path is below the hub's working directory.""",
+    ).tag(config=True)
+
     warm_leave_out = List(
         Unicode(),
         help="""Modules and packages that each server must import for itself, because they must not be forked. Modules
-        that start a thread on import, or read a variable that differs between users, are detected and need not be
-        listed. In the environment: separated by colons.""",
+        that on import start a thread, read a variable that differs between users, or ask for something random are
+        detected and need not be listed. In the environment: separated by colons.""",
     ).tag(config=True)
 
     trusted_proxies = Unicode(

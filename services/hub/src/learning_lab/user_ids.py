@@ -16,6 +16,7 @@ import os
 TYPE_CHECKING = False  # as typing's own
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any
 
 NOBODY = 65534  # the kernel's own id for nobody in particular: /proc/sys/kernel/overflowuid
 
@@ -32,6 +33,11 @@ def become(uid: int, gid: int, groups: Sequence[int]) -> None:
         os.setresuid(uid, uid, uid)
     elif os.geteuid() != uid:
         raise PermissionError(errno.EPERM, "only root can become another user")
+
+
+def as_nobody() -> dict[str, Any]:
+    """What `subprocess` takes to start a program as nobody, without groups; nothing where this process is not root."""
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 @contextlib.contextmanager

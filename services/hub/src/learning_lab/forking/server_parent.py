@@ -2,7 +2,7 @@
 
 The hub never forks a server itself: that would copy its secrets, and `Popen` waits on the event loop until the child
 executes its command, which its user may stop from doing. Run as a program, this is the plain way: the child executes
-the server's command. `warm_parent` is the quick way: its children become the server without an exec.
+the server's command. `warm.parent` is the quick way: its children become the server without an exec.
 
 Rules kept here:
 - only the hub can ask: the socket has no name, and nobody else was given its other end;

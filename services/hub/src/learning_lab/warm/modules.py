@@ -1,204 +1,121 @@
-"""What a warm parent imports: everything that a user's server would, and nothing that would then be another user's.
+"""The list of what a warm parent imports: how it is read, imported, and known to fit the installed packages.
 
-Rules kept here:
-- what there is to import is found by a trial (`trial`);
-- a module that reads, while it is imported, a variable that is each user's own (HOME, the hub's address for this
-  server, ...) would keep the parent's value, and one that asks for something random would have it in common with every
-  server. It is left to the servers, with every module that imports it;
-- so is a module that starts a thread: threads do not survive a fork, and the locks that they hold stay held;
-- which variables the others read is told, so that a server with another value of one is not forked.
+The list is a text file. Its first line tells which packages it is for. Every other one names a module that servers
+import, and what it takes while it is imported: environment variables, `(something-random)`, `(a-thread)`. "-" leaves it
+to each server, with every module that imports it:
 
-A module that was only half imported leaves nothing behind.
+    # For Python 3.11.2, jupyterhub 6.1.1, jupyter_server 2.21.1, jupyterlab 4.6.6 and all else here: 3f5a...
+    tornado.util TORNADO_EXTENSION TORNADO_NO_EXTENSION
+    - jupyterhub.services.auth JUPYTERHUB_API_URL JUPYTERHUB_SERVICE_PREFIX
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.abc
+import json
 import os
-import random
+import platform
 import sys
-import tempfile
-import threading
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
+from pathlib import Path
 
-from .trial import OWN, RANDOM, imported_now
-
-Mark = tuple[int, int, int] | frozenset[str] | None  # when a file changed, its size and its number; a directory's names
-
-# These read such variables, and to leave them out is to leave out almost everything, or (labapp) to run Node at every
-# start. What they keep of the variables is set right in the child, by `set_right`, or serves nothing here.
-SET_RIGHT = {
-    "jupyter_client.session": {"USER", RANDOM},
-    "jupyterlab.labapp": {
-        *("HOME", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_NO_CONFIG"),
-    },
-    "multiprocessing.process": {RANDOM},
-    "rich.style": {RANDOM},  # the numbers of links in a terminal
-    "send2trash.plat_other": {"HOME", "XDG_DATA_HOME"},
-    "sysconfig": {"HOME", "PYTHONUSERBASE"},
-    "wsgiref.handlers": {"*"},  # a copy of the parent's environment for CGI
-    "zoneinfo._tzpath": {"HOME", "PYTHONUSERBASE"},  # it asks sysconfig, for something else
-}
-_GENERATORS: list[random.Random] = []  # made by imported modules, of no seed of their own
+# Of a file: when it was changed, the second it was written in, its size and its number. Of a directory: its names.
+Mark = tuple[int, int, int, int] | frozenset[str] | None
 
 
-class StartsThread(BaseException):
-    """A module starts a thread when it is imported. The text is its name, or that of one that it imports.
-
-    Like `_LeftOut` no `except Exception` of another module may stop it.
-    """
-
-
-def import_all(trial: dict[str, Any], left_out: Collection[str], own: Collection[str]) -> dict[str, Any]:
-    """Import what a trial found, but for what must be imported by each server.
+def leave(text: str, leave_out: Collection[str], own: Collection[str]) -> str:
+    """The same list, with more modules left to the servers.
 
     Args:
-        trial: what `hold_trial` told.
-        left_out: names of modules and packages to leave to the servers.
-        own: variables that are each server's own.
+        text: the list.
+        leave_out: names of modules and packages.
+        own: variables that each server has its own value of; modules that read them are left to the servers.
+    """
+
+    def marked(line: str) -> str:
+        name, *taken = line.split() or [""]
+        more = name in leave_out or not set(own).isdisjoint(taken)
+        return f"- {line}" if more and name not in {"#", "-"} else line
+
+    return "".join(map(marked, text.splitlines(keepends=True)))
+
+
+def import_all(text: str) -> dict[str, str | None]:
+    """Import what a list names.
 
     Returns:
-        `reads`, the variables that imported modules have read, with what they found, and `left_out`, the modules that
-        were left to the servers for themselves, not for what they import.
+        The variables that imported modules have read, with their values here.
 
     Raises:
-        StartsThread: this process cannot be used any more; begin anew without that module.
+        RuntimeError: a module has started a thread, which it had not in the trial.
     """
-    readers: dict[str, list[str]] = trial["readers"]
-    settled = {
-        name: {*readers[name]} if "*" in names else names for name, names in SET_RIGHT.items() if name in readers
-    }
-    unsettled = {name: {*names} - settled.get(name, set()) for name, names in readers.items()}
-    personal = {name for name, names in unsettled.items() if not names.isdisjoint({*own, *OWN, RANDOM, "*"})}
-    sys.meta_path.insert(0, barrier := _Barrier({*left_out, *personal}))
-    start_thread, seed = threading.Thread.start, random.Random.seed
-
-    def noted_seed(generator: random.Random, a: Any = None, version: int = 2) -> None:
-        seed(generator, a, version)
-        if a is None:
-            _GENERATORS.append(generator)
-
-    setattr(threading.Thread, "start", _refuse_thread)  # noqa: B010  types know no such change
-    setattr(random.Random, "seed", noted_seed)  # noqa: B010
-    try:
-        for name in trial["modules"]:
-            # What a server imported after its own set-up may refuse to be imported alone. The servers will.
-            with contextlib.suppress(Exception, _LeftOut):
-                importlib.import_module(name)
-        barrier.look_at_threads()
-    finally:
-        setattr(threading.Thread, "start", start_thread)  # noqa: B010
-        setattr(random.Random, "seed", seed)  # noqa: B010
-        sys.meta_path.remove(barrier)
+    lines = [line.split() for line in text.splitlines()]
+    listed = {words[0]: words[1:] for words in lines if words and words[0] not in {"#", "-"}}
+    left = {words[1] for words in lines if words[:1] == ["-"]}
+    sys.meta_path.insert(0, barrier := _Barrier(left))
+    for name in listed:
+        # What a server imports after its own set-up may refuse to be imported alone. The servers will.
+        with contextlib.suppress(Exception, _LeftOut):
+            importlib.import_module(name)
+    sys.meta_path.remove(barrier)
+    if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
+        raise RuntimeError("a module started a thread that it had not started in the trial")
     for name in list(sys.modules):
-        if name.rpartition(".")[0] not in {"", *sys.modules}:
+        if name.rpartition(".")[0] not in {"", *sys.modules}:  # of a package that was imported half
             del sys.modules[name]
-    kept = [variables for name, variables in unsettled.items() if name in sys.modules]
-    return {
-        "reads": {variable: os.environ.get(variable) for variables in kept for variable in variables},
-        "left_out": sorted({*left_out, *personal}),
-    }
-
-
-def set_right() -> None:
-    """Make what imported modules keep of the environment the user's own. Call it with the user's environment set."""
-    import site
-    import sysconfig
-
-    site.USER_BASE = site.USER_SITE = None
-    sysconfig.get_config_vars()["userbase"] = site.getuserbase()
-    if site.ENABLE_USER_SITE:
-        site.addsitedir(site.getusersitepackages())
-    tempfile.tempdir = None
-    for generator in _GENERATORS:
-        generator.seed()
-    threading.main_thread()._set_native_id()  # type: ignore[attr-defined]  # Python does so from 3.13 on
-    modules = sys.modules
-    if "multiprocessing.process" in modules:
-        process: Any = modules["multiprocessing.process"]
-        process.current_process().authkey = os.urandom(32)
-        with contextlib.suppress(OSError):
-            process.ORIGINAL_DIR = os.getcwd()  # noqa: PTH109  a string, as it is there
-    if "send2trash.plat_other" in modules:
-        importlib.reload(modules["send2trash.plat_other"])
-    if "jupyter_client.session" in modules:
-        session = modules["jupyter_client.session"]
-        session.session_flags["secure"][0]["Session"]["key"] = session.new_id_bytes()
-        _set_default(session.Session, username=os.environ.get("USER", "username"))
-    if "jupyterlab.labapp" in modules:
-        lab, commands = modules["jupyterlab.labapp"].LabApp, modules["jupyterlab.commands"]
-        _set_default(
-            lab, user_settings_dir=commands.get_user_settings_dir(), workspaces_dir=commands.get_workspaces_dir()
-        )
-    if "numpy.random" in modules:
-        # Python's own generator is seeded anew at a fork, OpenSSL's too; numpy's old global one is not.
-        modules["numpy.random"].seed()
-
-
-def _set_default(owner: Any, **values: str) -> None:
-    """Give traits of a class another default, as if its body had said so."""
-    for name, value in values.items():
-        getattr(owner, name).default_value = value
-    for each in [owner, *owner.__subclasses__()]:
-        each.setup_class(each.__dict__)
+    read = (variable for name, variables in listed.items() if name in sys.modules for variable in variables)
+    return {variable: os.environ.get(variable) for variable in read}
 
 
 class _LeftOut(BaseException):
-    """Goes through `except ImportError` and `except Exception`: a module must not take a missing one for absent."""
+    """No `except ImportError` or `except Exception` may take a module for absent that each server will have."""
 
 
 class _Barrier(importlib.abc.MetaPathFinder):
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = frozenset(names)
-        self._last = ""
+    """Stops the import of modules, and of packages with all that is in them."""
 
-    def look_at_threads(self) -> None:
-        """Find what no Python code started: the threads of a library in C, when the next module is looked for."""
-        if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  two thousand times
-            raise StartsThread(self._last)
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
 
     def find_spec(self, fullname: str, *_: object) -> None:
-        self.look_at_threads()
-        self._last = fullname
-        parts = fullname.split(".")
-        if any(".".join(parts[: count + 1]) in self._names for count in range(len(parts))):
-            raise _LeftOut(fullname)
+        if fullname in self._names:
+            raise _LeftOut
 
 
-def _refuse_thread(_: threading.Thread) -> None:
-    raise StartsThread(imported_now())
+def first_line(marks: Mapping[str, Mark], reads: Mapping[str, str | None], leave_out: Collection[str]) -> str:
+    """The first line of a list, which is another one when something has changed that the list depends on.
+
+    Args:
+        marks: `packages()`, with the modules imported. Of files, their size and the second in which they were written
+            count, as for Python's own .pyc files: an image keeps these.
+        reads: the variables that modules have read, with their values.
+        leave_out: the modules that a setting leaves to the servers.
+    """
+    kept = [[name, sorted(mark) if isinstance(mark, frozenset) else mark and mark[1:3]] for name, mark in marks.items()]
+    everything = [sys.version, sorted(kept, key=str), sorted(reads.items()), sorted(leave_out)]
+    digest = hashlib.sha256(json.dumps(everything).encode())
+    told = ", ".join(f"{name} {version(name)}" for name in ("jupyterhub", "jupyter_server", "jupyterlab"))
+    return f"# For Python {platform.python_version()}, {told} and all else here: {digest.hexdigest()}\n"
 
 
 def packages() -> dict[str, Mark]:
-    """Marks of every file that this process has imported from, and the names in every directory that it imports from.
-
-    About 2 ms for 1,600 modules.
+    """Marks of every file that this process has imported, of what is in each directory that it imports from, and, when
+    Jupyter is imported, of its configuration, which names the extensions. It takes about 2 ms for 1,600 modules.
     """
-    marks: dict[str, Mark] = {}
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if file:
-            marks[file] = _mark(file)
+    files = [file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
+    if jupyter := sys.modules.get("jupyter_core.paths"):
+        patterns = ("jupyter*_config.*", "jupyter*_config.d/*")
+        places = [Path(directory) for directory in jupyter.jupyter_config_path()]
+        files += [str(file) for place in places for pattern in patterns for file in place.glob(pattern)]
+    marks = {file: _mark(file) for file in files}
     for directory in sys.path:
         with contextlib.suppress(OSError):
             marks[directory] = frozenset(os.listdir(directory)) - {"__pycache__"}  # noqa: PTH208  it is quick
     return marks
-
-
-def changed_meanwhile(before: dict[str, Mark], after: dict[str, Mark], since: int) -> bool:
-    """Whether something changed between two looks at the packages, of which only the second knows every file.
-
-    Args:
-        before: the first look.
-        after: the second one.
-        since: when the first was, in nanoseconds.
-    """
-    return any(after.get(name) != mark for name, mark in before.items()) or any(
-        isinstance(mark, tuple) and mark[0] >= since for mark in after.values()
-    )
 
 
 def _mark(file: str) -> Mark:
@@ -206,4 +123,4 @@ def _mark(file: str) -> Mark:
         found = os.stat(file)  # noqa: PTH116  a thousand times
     except OSError:
         return None
-    return found.st_ctime_ns, found.st_size, found.st_ino
+    return found.st_ctime_ns, int(found.st_mtime), found.st_size, found.st_ino

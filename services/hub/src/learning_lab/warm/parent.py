@@ -1,21 +1,22 @@
 """The warm parent: a process that has imported what a user's server needs, and forks servers from itself.
 
 Starting JupyterLab is 2 s of importing. Here that is done once; a start is a fork and the same entry point as
-`jupyterhub-singleuser` (a zygote, as Android and Chromium have it). `server_parent` is the loop and the first moments
-of a child, `warm_start` the hub's side, and `warm_modules` knows what there is to import.
+`jupyterhub-singleuser` (a zygote, as Android and Chromium have it). `forking.server_parent` is the loop and the first
+moments of a child, `start` the hub's side. What there is to import is in a list (`modules`), which a trial makes.
 
 Rules kept here, beside those of `server_parent`:
 - it holds no secret: its environment is clean, and it has no file of the hub's open but the log;
-- what it imports runs without root's rights, and so does whatever that starts (JupyterLab's import runs Node): the
-  parent takes its rights back when everything is imported. That keeps mistakes small; packages that the site
-  installs are trusted all the same, as the parent is root again afterwards;
+- it imports without root's rights, and so runs whatever that starts (JupyterLab's import runs Node). It takes its
+  rights back when everything is imported, so this limits mistakes only: the packages that a site installs are trusted;
+- it forks servers only when the list is for what is installed. One that is not is removed, and the next parent has a
+  new one made;
 - a child may be looked at by its own user only when nothing of the hub's is left in it;
-- when a file that was imported changes, it says so and forks no more: the hub makes a new one.
+- when a file that was imported changes, it tells the hub and forks no more: the hub makes a new one.
 
-    python -m learning_lab.warm.parent FD [--leave-out MODULE ...] [--own VARIABLE ...]
+    python -m learning_lab.warm.parent FD LIST [--leave-out MODULE ...] [--own VARIABLE ...]
 
-When the parent is warm it sends, beside its `pid`, what `warm_modules.import_all` returns and `leave_out`, which has by
-then what starts threads; it sends `changed` when it forks no more because its packages have changed.
+When the parent is ready it sends its `pid` and `reads`, the values of the environment variables that its modules have
+read. It sends `changed` when it ends, or forks no more, because the packages are other ones.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import setproctitle
 
-from learning_lab.forking.server_parent import Parent, be_nobodys_child, tell
+from learning_lab.forking.server_parent import Parent, be_nobodys_child
 from learning_lab.user_ids import without_rights
-from learning_lab.warm import modules, trial
+from learning_lab.warm import modules
+from learning_lab.warm.set_right import find_generators, set_right
+from learning_lab.warm.trial import hold_trial
 
 MEMORY = 2 * 2**30  # bytes of data that the parent may have; it needs a tenth
 CHANGED = b"changed"
@@ -48,6 +53,7 @@ def main() -> None:
     """Get warm, then fork servers until the hub is gone and the last server has ended."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("descriptor", type=int)
+    parser.add_argument("list", type=Path)
     parser.add_argument("--leave-out", action="append", default=[])
     parser.add_argument("--own", action="append", default=[])
     arguments = parser.parse_args()
@@ -56,30 +62,23 @@ def main() -> None:
     control.set_inheritable(False)
     limit = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (min(MEMORY, limit[1]) if limit[1] >= 0 else MEMORY, limit[1]))
-    began, before = time.time_ns(), modules.packages()
     try:
-        held = trial.hold_trial(arguments.own)
-        with without_rights():
-            imported = modules.import_all(held, arguments.leave_out, arguments.own)
-    except trial.TrialFailed as error:
-        tell(f"a trial server did not start; it said: {error}")
-        sys.exit(1)
-    except modules.StartsThread as module:
-        tell(f"{module} starts a thread when it is imported, so servers import it themselves")
-        control.set_inheritable(True)
-        resource.setrlimit(resource.RLIMIT_DATA, limit)
-        again = [sys.executable, "-m", "learning_lab.warm.parent", *sys.argv[1:], "--leave-out", str(module)]
-        os.execv(again[0], again)  # noqa: S606
-    marks = modules.packages()
-    if modules.changed_meanwhile(before, marks, began):
+        imported = get_warm(arguments.list, arguments.leave_out, arguments.own)
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            arguments.list.unlink()  # another trial is the best that can be done about it
+        sys.exit(f"learning-lab: the warm parent cannot fork servers: {error}")
+    if imported is None:
         with contextlib.suppress(OSError):
             control.send(CHANGED)
         return
+    reads, marks = imported
     # The collector never touches what is there now, so its pages stay shared with every child.
     gc.collect()
+    find_generators()
     gc.freeze()
     try:
-        control.sendall(json.dumps(imported | {"leave_out": arguments.leave_out, "pid": os.getpid()}).encode())
+        control.sendall(json.dumps({"pid": os.getpid(), "reads": reads}).encode())
     except OSError:  # the hub has ended meanwhile
         return
     request = WarmParent(control, marks).run()
@@ -93,6 +92,42 @@ def main() -> None:
     from jupyterhub.singleuser import main as start_server
 
     sys.exit(start_server())
+
+
+def get_warm(
+    file: Path, leave_out: Collection[str], own: Collection[str]
+) -> tuple[dict[str, str | None], dict[str, modules.Mark]] | None:
+    """Import what the list names, after a trial that makes it when there is none.
+
+    Returns:
+        What `modules.import_all` and then `modules.packages` return; None when the packages are not those that the list
+        is for, or have changed meanwhile.
+
+    Raises:
+        RuntimeError: as `trial.hold_trial` and `modules.import_all` do.
+        OSError: the list cannot be read or written.
+    """
+    began, before = time.time_ns(), modules.packages()
+    replaceable = os.access(file.parent, os.W_OK)  # a list that is not would stay when packages change
+    kept = file.read_text(errors="replace") if replaceable and file.is_file() else ""
+    if modules.leave(kept, leave_out, own) != kept:
+        kept = ""
+    text = kept or modules.leave(hold_trial(), leave_out, own)
+    with without_rights():
+        reads = modules.import_all(text)
+    marks = modules.packages()
+    line = modules.first_line(marks, reads, leave_out)
+    if kept and not kept.startswith(line):
+        file.unlink()
+        return None
+    changed = {name for name, mark in marks.items() if isinstance(mark, tuple) and mark[0] >= began}
+    if changed or any(marks[name] != mark for name, mark in before.items()):
+        return None
+    if replaceable and not kept:
+        new = file.with_name(f"{file.name}.new")
+        new.write_text(line + text)
+        new.replace(file)
+    return reads, marks
 
 
 class WarmParent(Parent):
@@ -126,7 +161,7 @@ def become_server(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
-    modules.set_right()
+    set_right()
     sys.argv = request["argv"]
     setproctitle.setproctitle(" ".join([sys.executable, *request["argv"]]))
     ctypes.CDLL(None).prctl(_PR_SET_NAME, b"jupyterhub-sing", 0, 0, 0)

@@ -1,11 +1,11 @@
 """The hub's side of the warm parent: keeps one running, and asks it for servers.
 
 Rules kept here:
-- it is never in the way: what cannot be had from the parent (not warm yet, dead, slow to answer) is None, and the
-  server is started plainly (`forking/servers.py`);
-- a server is forked only where it is the same as one started plainly: a variable that the parent's modules have read,
-  or that the interpreter itself reads, has the same value for both;
-- a hub that starts makes a new one.
+- it never stands in the way: when the parent is not ready yet, has ended or is slow to answer, there is no server from
+  it, and `forking/servers.py` starts one the plain way;
+- a server is forked only when it is the same as one started plainly: a variable that the parent's modules have read, or
+  that the interpreter itself reads, must have the same value for both;
+- a hub that starts makes a new parent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from prometheus_client import Gauge
 
@@ -23,7 +24,7 @@ from learning_lab.forking.parents import ParentOfServers, Request
 
 WARM = Gauge("learning_lab_warm_parent_ready", "Whether the warm parent can fork servers")
 
-# What the parent is given of the hub's environment: how to find programs and modules and write text, and no secret.
+# What the parent gets of the hub's environment: how to find programs and modules and to write text, and no secret.
 ENVIRONMENT = (
     "CONDA_DEFAULT_ENV",
     "CONDA_ROOT",
@@ -35,8 +36,8 @@ ENVIRONMENT = (
     "PYTHONPATH",
     "VIRTUAL_ENV",
 )
-CHANGED = b"changed"  # what a parent says whose packages are other ones by now
-# The interpreter and libraries in C read these before anything of ours runs, or where we do not see it.
+CHANGED = b"changed"  # what a parent says when packages have changed
+# The interpreter and libraries in C read these before anything of ours runs, or where it cannot be seen.
 READ_UNSEEN = (
     *("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LANG", "LC_"),
     *("SSL_CERT_", "OPENSSL_", "OMP_", "OPENBLAS_", "MKL_", "BLIS_"),
@@ -47,13 +48,15 @@ class WarmParent(ParentOfServers):
     """Keeps a warm parent running while the hub runs.
 
     Args:
+        file: the list of modules that it imports; the parent makes it when it is missing or no longer fits.
         leave_out: modules that servers import themselves.
-        environ: variables that the parent is given beside those of `ENVIRONMENT`.
-        log: where a parent that comes or goes is told.
+        environ: variables that the parent gets besides those of `ENVIRONMENT`.
+        log: says when a parent starts or ends.
     """
 
-    def __init__(self, leave_out: Sequence[str], environ: Mapping[str, str], log: logging.Logger) -> None:
+    def __init__(self, file: Path, leave_out: Sequence[str], environ: Mapping[str, str], log: logging.Logger) -> None:
         super().__init__("warm parent", log)
+        self._file = file.absolute()
         self._leave_out = list(leave_out)
         self._more = dict(environ)
         self._own: list[str] = []  # variables that turned out to be each server's own
@@ -64,7 +67,7 @@ class WarmParent(ParentOfServers):
         """Begin to keep one running. Call it with the event loop running; a second call does nothing.
 
         Args:
-            environ: what the site gives to every server; of it the parent is given what begins with `READ_UNSEEN`.
+            environ: what the site gives to every server; the parent gets those that begin with one of `READ_UNSEEN`.
         """
         if self._task is None:
             self._more |= {name: value for name, value in (environ or {}).items() if name.startswith(READ_UNSEEN)}
@@ -76,11 +79,13 @@ class WarmParent(ParentOfServers):
         unseen = {name for name in {*env, *self._environ} if name.startswith(READ_UNSEEN)}
         unlike = sorted(name for name in unseen if env.get(name) != self._environ.get(name))
         if unlike:
-            self._log.warning("Servers have a %s that the warm parent has not; they start plainly", unlike[0])
+            self._log.warning("Servers have another %s than the warm parent, so they start plainly", unlike[0])
             return False
         unlike = sorted(name for name, value in self._reads.items() if env.get(name) != value)
         if unlike:
-            self._log.info("Servers have their own %s; a new warm parent minds it", ", ".join(unlike))
+            self._log.info(
+                "Servers have their own %s: a new warm parent leaves to them what reads it", ", ".join(unlike)
+            )
             self._own.extend(unlike)
             self._drop()
             return False
@@ -95,10 +100,8 @@ class WarmParent(ParentOfServers):
         WARM.set(0)
 
     def _command(self, descriptor: int) -> Sequence[str]:
-        command = [sys.executable, "-m", "learning_lab.warm.parent", str(descriptor)]
-        command += [part for name in self._leave_out for part in ("--leave-out", name)]
-        command += [part for name in self._own for part in ("--own", name)]
-        return command
+        command = [sys.executable, "-m", "learning_lab.warm.parent", str(descriptor), str(self._file)]
+        return command + [f"--leave-out={name}" for name in self._leave_out] + [f"--own={name}" for name in self._own]
 
     def _environment(self) -> Mapping[str, str]:
         self._environ = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | self._more
@@ -107,7 +110,6 @@ class WarmParent(ParentOfServers):
     def _is_told(self, told: bytes) -> bool:
         if told in {b"", CHANGED}:
             return False
-        imported = json.loads(told)
-        self._reads, self._leave_out = imported["reads"], imported["leave_out"]
-        self._log.info("The warm parent is ready; servers import %s themselves", ", ".join(imported["left_out"]))
+        self._reads = json.loads(told)["reads"]
+        self._log.info("The warm parent is ready, with the modules that are listed in %s", self._file)
         return True

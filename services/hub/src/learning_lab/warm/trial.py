@@ -1,138 +1,129 @@
-"""A trial that tells what a user's server imports, and what it would keep of where it was imported.
+"""The trial that finds what the warm parent may import, held once for each set of installed packages.
 
-Rules kept here:
-- the trial is a real server with the site's own configuration and extensions, started up to the point where it would
-  listen: no list of modules is kept anywhere;
-- it is a child without any rights, in a home of its own that is removed with all that it has started;
-- it notes which module reads which variable of the environment while it is imported, or asks for something random.
+Every server is a fork of the warm parent, so what a module reads or makes while it is imported would be the same in all
+of them. The trial is a process without rights that starts a real server, with the site's own configuration and
+extensions, up to the point where it would listen. A profile function (`sys.setprofile`) notes which module reads which
+environment variable while it is imported, asks for something random, or starts a thread, which no fork would have.
+
+    python -m learning_lab.warm.trial HOME
+
+It prints the list that `modules` describes, without its first line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.machinery
 import json
 import os
 import random
-import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Collection
+from collections import defaultdict
+from importlib import metadata
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-from learning_lab.user_ids import NOBODY, become
+from learning_lab.user_ids import NOBODY, as_nobody
+
+from .set_right import ALL, RANDOM, SET_RIGHT
 
 TRIAL_SECONDS = 60
 
-RANDOM = "os.urandom"  # what is random, among the names of variables
-# What a server is given of its own, with the values of the trial; empty ones come with it. Nobody listens on port 9.
+THREAD = "(a-thread)"
+# The environment variables that each server has its own value of.
 OWN = {
-    "HOME": "",
-    "JUPYTERHUB_ACTIVITY_URL": "http://127.0.0.1:9/hub/api/users/trial/activity",
-    "JUPYTERHUB_API_TOKEN": "trial",
-    "JUPYTERHUB_API_URL": "",
-    "JUPYTERHUB_BASE_URL": "/",
-    "JUPYTERHUB_CLIENT_ID": "jupyterhub-user-trial",
-    "JUPYTERHUB_HOST": "",
-    "JUPYTERHUB_OAUTH_CALLBACK_URL": "/user/trial/oauth_callback",
-    "JUPYTERHUB_ROOT_DIR": "",
-    "JUPYTERHUB_SERVER_NAME": "",
-    "JUPYTERHUB_SERVICE_PREFIX": "/user/trial/",
-    "JUPYTERHUB_SERVICE_URL": "",
-    "JUPYTERHUB_USER": "trial",
-    "JUPYTERLAB_WORKSPACES_DIR": "",
-    "JUPYTER_TOKEN": "trial",
-    "LOGNAME": "trial",
-    "SHELL": "/bin/sh",
-    "USER": "trial",
+    *("HOME", "JUPYTERHUB_ACTIVITY_URL", "JUPYTERHUB_API_TOKEN", "JUPYTERHUB_API_URL", "JUPYTERHUB_BASE_URL"),
+    *("JUPYTERHUB_CLIENT_ID", "JUPYTERHUB_HOST", "JUPYTERHUB_OAUTH_CALLBACK_URL", "JUPYTERHUB_ROOT_DIR"),
+    *("JUPYTERHUB_SERVER_NAME", "JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_SERVICE_URL", "JUPYTERHUB_USER"),
+    *("JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_TOKEN", "LOGNAME", "SHELL", "USER"),
 }
 
+# Functions in Python that everything goes through which reads the environment, or makes a random generator.
+_READ, _READ_ALL = (getattr(type(os.environ), name).__code__ for name in ("__getitem__", "__iter__"))
+_SEED = random.Random.seed.__code__
+# The bodies of modules in C: a library's threads begin here, and modules in Cython read variables.
+_IN_C = [getattr(importlib.machinery.ExtensionFileLoader, name).__code__ for name in ("create_module", "exec_module")]
 
-class TrialFailed(Exception):
-    """No server could be started to see what it imports."""
 
-
-def hold_trial(own: Collection[str]) -> dict[str, Any]:
-    """Start a server in a child up to the point where it would listen.
-
-    Args:
-        own: more variables that are each server's own; the trial has values of them that no server has.
+def hold_trial() -> str:
+    """Hold a trial in the environment of this process.
 
     Returns:
-        `modules`, their names in the order of import, and `readers`, the variables that each read while it was
-        imported.
+        The list that `modules` describes, without its first line.
 
     Raises:
-        TrialFailed: the server did not start. The text is the last line that it said.
+        RuntimeError: the server did not start.
     """
-    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as log:
-        pid = os.fork()
-        if pid == 0:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-            os.dup2(told.fileno(), 3)
-            os.closerange(4, 1024)  # of which there are a handful: nothing else was opened yet
-            _in_child(lambda: _try_at_home(own))
-        _, status = os.waitpid(pid, 0)
-        for file in (told, log):
+    with (
+        tempfile.TemporaryDirectory(prefix="learning-lab-trial-", ignore_cleanup_errors=True) as home,
+        tempfile.TemporaryFile("w+") as found,
+        tempfile.TemporaryFile("w+", errors="replace") as log,
+    ):
+        if os.geteuid() == 0:
+            os.chown(home, NOBODY, NOBODY)
+        command = [sys.executable, "-m", "learning_lab.warm.trial", home]
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stdout=found, stderr=log, start_new_session=True, **as_nobody()
+        )
+        try:
+            status = process.wait(TRIAL_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"the server of the trial took more than {TRIAL_SECONDS} s") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # whatever an extension has started ends here
+            process.wait()
+        for file in (found, log):
             file.seek(0)
         if status:
-            said = log.read().decode(errors="replace").split("\n")
-            raise TrialFailed(next((line.strip() for line in reversed(said) if line.strip()), "nothing"))
-        answer: dict[str, Any] = json.load(told)
-        return answer
+            said = [line.strip() for line in ["nothing", *log] if line.strip()][-1]
+            raise RuntimeError(f"the server of the trial did not start, and said: {said}")
+        return found.read()
 
 
-def _in_child(action: Callable[[], None]) -> NoReturn:
-    code = 1
-    try:
-        action()
-        code = 0
-    except SystemExit:
-        pass
-    except BaseException as error:
-        os.write(2, f"{type(error).__name__}: {error}\n".encode())
-    finally:
-        os._exit(code)
+def main() -> None:
+    """Start the server, and print the list."""
+    listing = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what modules print is no part of the list
+    taken = _start_server(sys.argv[1])
+    for name, module in sys.modules.items():
+        if name != "__main__" and getattr(module, "__spec__", None):  # without it: made by the body of another module
+            settled = SET_RIGHT.get(name, set())
+            left = set() if ALL in settled else taken[name] - settled
+            marks = ["-"] if left & {*OWN, ALL, RANDOM, THREAD} else []
+            print(*marks, name, *sorted(left), file=listing)
+    listing.close()
+    os._exit(0)  # whatever threads there are
 
 
-def _try_at_home(own: Collection[str]) -> None:
-    """Hold the trial in a home of its own, without rights, and remove all that it leaves."""
-    if os.geteuid() == 0:
-        become(NOBODY, NOBODY, [])
-    home = tempfile.mkdtemp(prefix="learning-lab-trial-")
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        signal.alarm(TRIAL_SECONDS)
-        _in_child(lambda: _try(home, own))
-    _, status = os.waitpid(pid, 0)
-    with contextlib.suppress(ProcessLookupError):  # what an extension has started
-        os.killpg(pid, signal.SIGKILL)
-    shutil.rmtree(home, ignore_errors=True)
-    if status:
-        sys.exit(1)
+def _start_server(home: str) -> dict[str, set[str]]:
+    """Start a server up to the point where it would listen.
 
-
-def _try(home: str, more: Collection[str]) -> None:
+    Returns:
+        What each module took while it was imported.
+    """
     os.chdir(home)
-    hub = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=_answer, args=(hub,), daemon=True).start()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    os.environ.update({name: value or home for name, value in OWN.items()} | dict.fromkeys(more, home))
+    hub, listening = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    threading.Thread(target=_answer, args=(hub, metadata.version("jupyterhub")), daemon=True).start()
+    os.environ.update(dict.fromkeys(OWN, home))
     os.environ.update(
+        JUPYTERHUB_ACTIVITY_URL="",
         JUPYTERHUB_API_URL=f"http://127.0.0.1:{hub.getsockname()[1]}/hub/api",
+        JUPYTERHUB_BASE_URL="/",
         JUPYTERHUB_HOST="",
         JUPYTERHUB_SERVER_NAME="",
-        JUPYTERHUB_SERVICE_URL=f"http://127.0.0.1:{port}/user/trial/",
+        JUPYTERHUB_SERVICE_PREFIX="/user/trial/",
+        JUPYTERHUB_SERVICE_URL="http://127.0.0.1:9/user/trial/",
+        LAB_LISTENING_FD=str(listening.detach()),
     )
-    reads = _watch()
     sys.argv = ["jupyterhub-singleuser"]
+    taken = _watch()
 
     from jupyter_server.serverapp import ServerApp
     from jupyterhub.singleuser import main as start_server
@@ -141,71 +132,70 @@ def _try(home: str, more: Collection[str]) -> None:
     setattr(ServerApp, "start", lambda server: started.append(server))  # noqa: B010  types know no such change
     start_server()
     if not started:
-        raise TrialFailed("the server did not come to listening")
-    # The first kernel would import it.
-    importlib.import_module("jupyter_client.provisioning.local_provisioner")
-    result = {
-        "modules": [name for name in sys.modules if name != "__main__"],
-        "readers": {name: sorted(names) for name, names in reads.items() if name != "__main__"},
-    }
-    os.write(3, json.dumps(result).encode())
+        raise RuntimeError("it ended before it would have listened")
+    importlib.import_module("jupyter_client.provisioning.local_provisioner")  # the first kernel would import it
+    sys.setprofile(None)
+    return taken
 
 
-def _answer(hub: socket.socket) -> None:
+def _answer(hub: socket.socket, version: str) -> None:
     """Be the hub for a server that asks for its version before it listens."""
-    from jupyterhub import __version__ as version
-
-    body = json.dumps({"version": version}).encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-JupyterHub-Version: {version}\r\n"
+    body = json.dumps({"version": version})
+    head = f"HTTP/1.1 200 OK\r\nX-JupyterHub-Version: {version}\r\nConnection: close\r\nContent-Length: {len(body)}"
     while True:
-        connection, _ = hub.accept()
-        with connection:
+        with hub.accept()[0] as connection:
             connection.recv(65536)
-            connection.sendall(f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            connection.sendall(f"{head}\r\n\r\n{body}".encode())
 
 
 def _watch() -> dict[str, set[str]]:
-    """From now on note which module reads which variable while it is imported; "*" is all of them.
+    """From now on, note what each module takes while it is imported."""
+    taken: dict[str, set[str]] = defaultdict(set)
+    threads = _threads()
 
-    What is random and kept would be the same in every server, so it counts as a variable too.
-    """
-    reads: dict[str, set[str]] = {}
+    def note(frame: FrameType | None, what: str) -> None:
+        while frame is not None and not _is_body(frame):
+            frame = frame.f_back
+        if frame is not None:
+            in_c = frame.f_code in _IN_C
+            taken[frame.f_locals["self"].name if in_c else frame.f_globals.get("__name__", "")].add(what)
 
-    def note(what: str | bytes) -> None:
-        reads.setdefault(imported_now(), set()).add(os.fsdecode(what))
+    def note_threads(frame: FrameType | None) -> None:
+        nonlocal threads
+        before, threads = threads, _threads()
+        if threads > before:
+            note(frame, THREAD)
 
-    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            note(RANDOM)
-            return function(*args, **kwargs)
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "c_call":
+            # Everything random comes from one of these, and what is made during an import stays.
+            if argument.__name__ in {"urandom", "getrandom", "random", "getrandbits"}:
+                note(frame, RANDOM)
+        elif event == "return":
+            if _is_body(frame):
+                note_threads(frame)
+        elif event == "call":
+            if frame.f_code is _READ:
+                note(frame, os.fsdecode(frame.f_locals["key"]))
+            elif frame.f_code is _READ_ALL:
+                note(frame, ALL)
+            elif frame.f_code is _SEED and frame.f_locals["a"] is not None:
+                note(frame, RANDOM)  # each server gives generators another seed; one that was chosen must stay
+            elif _is_body(frame):
+                note_threads(frame.f_back)  # those of the module that imports this one
 
-        return noted
-
-    plain: Any = type(os.environ)
-
-    class Watched(plain):  # type: ignore[misc]
-        def __getitem__(self, key: Any) -> Any:
-            note(key)
-            return super().__getitem__(key)
-
-        def __iter__(self) -> Any:
-            note("*")
-            return super().__iter__()
-
-    for each in (os.environ, os.environb):
-        each.__class__ = Watched  # the object stays: modules have it by `from os import environ`
-    for module, names in ((os, ["urandom"]), (random, ["_urandom", *random.__all__])):
-        for name in names:
-            if not isinstance(getattr(module, name), type):
-                setattr(module, name, watched(getattr(module, name)))
-    for name in ("random", "getrandbits"):  # what every other method of a generator of one's own draws from
-        setattr(random.Random, name, watched(getattr(random.Random, name)))
-    return reads
+    threading.setprofile(profile)
+    sys.setprofile(profile)
+    return taken
 
 
-def imported_now() -> str:
-    """The module whose body is run and has called this, through whatever functions."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name != "<module>":
-        frame = frame.f_back
-    return frame.f_globals.get("__name__", "__main__") if frame is not None else "__main__"
+def _is_body(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "<module>" or frame.f_code in _IN_C
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208  thousands of times
+
+
+if __name__ == "__main__":
+    main()
