@@ -28,7 +28,7 @@ IMAGE = "learning-lab/hub"
 SECONDS = 600  # for one delivery, in case all packages are rebuilt on a busy machine
 
 
-class Way(Protocol):
+class Delivery(Protocol):
     """A way in which an edit gets into the cluster."""
 
     name: str

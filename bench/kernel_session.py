@@ -19,7 +19,7 @@ class LostWork(RuntimeError):
     """The server or the kernel is not the same as before, or does not respond."""
 
 
-class AtWork:
+class WorkingPerson:
     """Alice in her notebooks: her server's process, her kernel's process, and a variable in it."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -51,7 +51,7 @@ class AtWork:
             raise LostWork(f"Alice's server, kernel and variable were {self._before!r} and are {now!r}.")
 
     def leave(self) -> None:
-        """Stop the server."""
+        """StepFailed the server."""
         self._person.stop()
 
     def _run(self, code: str) -> str:

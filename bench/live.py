@@ -28,12 +28,12 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT / each) for each in ("kind",)]
 
 from cluster import REGISTRY_HOST  # noqa: E402
-from delivery import SECONDS, ByHand, Load, Push, Tilt, Way  # noqa: E402
-from kernel_session import AtWork  # noqa: E402
+from delivery import SECONDS, ByHand, Delivery, Load, Push, Tilt  # noqa: E402
+from kernel_session import WorkingPerson  # noqa: E402
 from lab_testing.kind_cluster import DEPLOYMENT, LAB, Cluster, NoCluster, wait_until  # noqa: E402
 from lab_testing.person import Person  # noqa: E402
 from report import Bar, Figure  # noqa: E402
-from steps import Stop  # noqa: E402
+from steps import StepFailed  # noqa: E402
 
 PEER = "kind load"
 TILT_LOG = PROJECT / ".tools" / "tilt.log"
@@ -77,7 +77,7 @@ def put_back(*paths: Path) -> Iterator[None]:
                 path.write_bytes(text)
 
 
-def seconds_until_seen(edit: Edit, way: Way) -> float:
+def seconds_until_seen(edit: Edit, way: Delivery) -> float:
     """Make the edit, get it into the cluster, and wait until the lab shows it."""
     mark = f"{MARK}{uuid.uuid4().hex}"
     text = edit.path.read_text()
@@ -139,7 +139,7 @@ def image_of(cluster: Cluster) -> dict[str, int]:
         return {layer["digest"]: layer["size"] for layer in json.load(answer)["layers"]}
 
 
-def change_packages(cluster: Cluster, file: Path, way: Way) -> tuple[float, int, int]:
+def change_packages(cluster: Cluster, file: Path, way: Delivery) -> tuple[float, int, int]:
     """Change the file from which the packages are installed.
 
     Returns:
@@ -179,12 +179,12 @@ def measure(repeats: int) -> list[Figure]:
         cluster.check()
     try:
         return _measure(cluster, tilt, repeats)
-    except (Stop, AssertionError, httpx.HTTPError) as error:
+    except (StepFailed, AssertionError, httpx.HTTPError) as error:
         raise RuntimeError(str(error)) from error
 
 
 def _measure(cluster: Cluster, tilt: Tilt | None, repeats: int) -> list[Figure]:
-    live: Way = tilt or ByHand(cluster)
+    live: Delivery = tilt or ByHand(cluster)
     push, load = Push(cluster), Load(cluster)
     packages = PROJECT / "services/hub/pyproject.toml"
     with contextlib.ExitStack() as at_the_end:
@@ -202,7 +202,7 @@ def _measure(cluster: Cluster, tilt: Tilt | None, repeats: int) -> list[Figure]:
         travelled = Figure("  of its image travelled", "MiB")
         with put_back(*(edit.path for edit in all_edits), packages):
             say(f"live, by {live.name}, while alice is working")
-            alice = AtWork(cluster)
+            alice = WorkingPerson(cluster)
             for _ in range(repeats):
                 for edit, figure in zip(all_edits, figures, strict=True):
                     figure.lab.append(seconds_until_seen(edit, live))

@@ -198,7 +198,7 @@ class Starter:
             return await page.text()
 
     async def stop(self) -> None:
-        """Stop the server, and wait until the user has no processes left.
+        """StepFailed the server, and wait until the user has no processes left.
 
         Raises:
             NoServer: a process did not end.

@@ -17,7 +17,7 @@ import yaml
 import engine
 import images
 from offline import node
-from steps import BIN, STATE, Stop, output_of, run, step, versions
+from steps import BIN, STATE, StepFailed, output_of, run, step, versions
 
 HERE = Path(__file__).parent
 NAME = "learning-lab"
@@ -35,11 +35,11 @@ def port() -> int:
     """The lab's port on this machine, from PORT.
 
     Raises:
-        Stop: PORT is not a valid port.
+        StepFailed: PORT is not a valid port.
     """
     text = os.environ.get("PORT") or "8000"
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 65535:
-        raise Stop(f"PORT is {text!r}; it must be a number from 1 to 65535.")
+        raise StepFailed(f"PORT is {text!r}; it must be a number from 1 to 65535.")
     return int(text)
 
 
@@ -50,7 +50,7 @@ def up(*, official: bool) -> None:
         official: whether kind's own node image can be pulled.
 
     Raises:
-        Stop: the port is taken, the existing cluster is a different one, or the cluster does not start.
+        StepFailed: the port is taken, the existing cluster is a different one, or the cluster does not start.
     """
     configuration = _configuration(official=official)
     image = None if official else node.image()
@@ -64,7 +64,7 @@ def up(*, official: bool) -> None:
                 delete()
             there = False
         elif found != mark:
-            raise Stop(
+            raise StepFailed(
                 f"The cluster {NAME} was created with another port, node image or kind. To keep it, use the PORT it was"
                 " created with; or remove it and everything in it (make down), and run this again."
             )
@@ -84,7 +84,7 @@ def kubectl(*arguments: str | Path, advice: str = "", stdin: bytes | None = None
     """Run kubectl on this cluster, never on another.
 
     Raises:
-        Stop: it failed.
+        StepFailed: it failed.
     """
     run([BIN / "kubectl", "--context", CONTEXT, *arguments], advice, stdin=stdin, seconds=seconds)
 
@@ -102,7 +102,7 @@ def _make(configuration: dict[str, object], image: str | None, mark: str) -> Non
     other = " Or use another one: make up PORT=8001"
     for number, what, advice in ((port(), "the lab", other), (REGISTRY_PORT, "the local registry", "")):
         if not (number == REGISTRY_PORT and _state(REGISTRY)) and not _free(number):
-            raise Stop(f"Port {number}, needed for {what}, is taken. `ss -ltnp` shows by which process.{advice}")
+            raise StepFailed(f"Port {number}, needed for {what}, is taken. `ss -ltnp` shows by which process.{advice}")
     with step("the cluster"):
         STATE.mkdir(parents=True, exist_ok=True)
         file = STATE / "cluster.yaml"
@@ -149,7 +149,7 @@ def _start_again() -> None:
     until = time.monotonic() + _READY_SECONDS
     while not output_of([BIN / "kubectl", "--context", CONTEXT, "get", "--raw", "/readyz"], seconds=10):
         if time.monotonic() > until:
-            raise Stop(f"The API server of the cluster {NAME} is not responding. {_START_OVER}")
+            raise StepFailed(f"The API server of the cluster {NAME} is not responding. {_START_OVER}")
         time.sleep(1)
 
 

@@ -18,7 +18,7 @@ import yaml
 import cluster
 import engine
 import images
-from steps import PROJECT, STATE, Stop, output_of, run, step
+from steps import PROJECT, STATE, StepFailed, output_of, run, step
 
 NAMESPACE = "learning-lab-system"
 DOCKERFILE = PROJECT / "services" / "hub" / "Dockerfile"
@@ -38,7 +38,7 @@ def lab() -> None:
     """Build the lab's images and run them on the cluster.
 
     Raises:
-        Stop: a step failed, or the lab does not respond.
+        StepFailed: a step failed, or the lab does not respond.
     """
     digests = {name: _push(name, stage) for name, stage in STAGES.items()}
     with step("the lab on the cluster"):
@@ -97,7 +97,9 @@ def _push(name: str, stage: str) -> str:
     for digest in yaml.safe_load(found):
         if digest.startswith(f"{cluster.REGISTRY_HOST}/{name}@"):
             return str(digest)
-    raise Stop(f"{tagged} was pushed but has no digest. Run `docker rm -f {cluster.REGISTRY}`, then run this again.")
+    raise StepFailed(
+        f"{tagged} was pushed but has no digest. Run `docker rm -f {cluster.REGISTRY}`, then run this again."
+    )
 
 
 def _overlay(digests: dict[str, str]) -> Path:
@@ -123,7 +125,7 @@ def _wait_for_health(address: str) -> None:
         except (OSError, urllib.error.URLError):
             pass
         if time.monotonic() > until:
-            raise Stop(
+            raise StepFailed(
                 f"The pods are running, but {address} does not respond. To see why: kubectl --context {cluster.CONTEXT}"
                 f" -n {NAMESPACE} logs deployment/learning-lab -c hub"
             )

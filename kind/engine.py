@@ -13,7 +13,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from steps import STATE, Stop, output_of, run, step
+from steps import STATE, StepFailed, output_of, run, step
 
 RUNTIME = Path(__file__).with_name("runtime_without_resource.py")
 PID_FILE = STATE / "dockerd.pid"
@@ -33,11 +33,11 @@ def ready() -> None:
     """Make sure that a Docker daemon responds, that a client can build, and that there is enough disk space.
 
     Raises:
-        Stop: there is no daemon and we may not start one, no client can build, or the disk is too full.
+        StepFailed: there is no daemon and we may not start one, no client can build, or the disk is too full.
     """
     if not _answers():
         if os.geteuid() != 0:
-            raise Stop(
+            raise StepFailed(
                 "Docker is not responding, and only root can start it. Start it (sudo systemctl start docker), join"
                 " its group (sudo usermod -aG docker $USER, then log in again), and run this again."
             )
@@ -52,13 +52,13 @@ def client() -> str:
     """A docker command that can build with BuildKit: with the buildx plugin, or old enough to have it built in.
 
     Raises:
-        Stop: no docker command on the PATH can.
+        StepFailed: no docker command on the PATH can.
     """
     for folder in os.get_exec_path():
         command = shutil.which("docker", path=folder)
         if command and _builds(command):
             return command
-    raise Stop(
+    raise StepFailed(
         "There is no docker command that can build with BuildKit. Install Docker's buildx plugin"
         " (Debian: apt-get install docker-buildx, or docker.io in bookworm), and run this again."
     )
@@ -102,7 +102,7 @@ def _install() -> None:
     ):
         return
     if not shutil.which("apt-get"):
-        raise Stop("Docker is not installed. Install it from your distribution, and run this again.")
+        raise StepFailed("Docker is not installed. Install it from your distribution, and run this again.")
     with step("Docker, from Debian's packages"):
         advice = "Docker could not be installed. Are Debian's packages reachable?"
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -134,7 +134,9 @@ def _start() -> None:
         until = time.monotonic() + START_SECONDS
         while not _answers():
             if time.monotonic() > until:
-                raise Stop(f"Docker was started but did not respond within {START_SECONDS} s. Its log: {DAEMON_LOG}")
+                raise StepFailed(
+                    f"Docker was started but did not respond within {START_SECONDS} s. Its log: {DAEMON_LOG}"
+                )
             time.sleep(0.3)
 
 
@@ -160,7 +162,7 @@ def _check_room() -> None:
     if Path(folder).is_dir():  # not if Docker runs in a virtual machine
         free = shutil.disk_usage(folder).free / 2**30
         if free < NEEDED_GIB:
-            raise Stop(
+            raise StepFailed(
                 f"Docker's disk has only {free:.1f} GiB free, but the cluster needs {NEEDED_GIB}."
                 " Free some space (docker system prune), and run this again."
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import engine
 from offline import debian
-from steps import STATE, Stop, output_of, run, step, versions
+from steps import STATE, StepFailed, output_of, run, step, versions
 
 HERE = Path(__file__).parent
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -25,11 +25,11 @@ def base() -> bool:
         Whether official images can be pulled here.
 
     Raises:
-        Stop: LAB_IMAGES is invalid, or the images that it asks for are not available.
+        StepFailed: LAB_IMAGES is invalid, or the images that it asks for are not available.
     """
     choice = os.environ.get("LAB_IMAGES", "auto")
     if choice not in ("auto", "official", "built"):
-        raise Stop(f"LAB_IMAGES is {choice!r}; it must be official, built or auto.")
+        raise StepFailed(f"LAB_IMAGES is {choice!r}; it must be official, built or auto.")
     name = versions()["DEBIAN_IMAGE"]
     # The first result is kept: if Docker Hub responds only some of the time, the cluster must not change with it.
     known = STATE / "images"
@@ -39,7 +39,9 @@ def base() -> bool:
         with step(f"{name}, from Docker Hub"):
             official = output_of([engine.client(), "pull", "--quiet", name], seconds=_PULL_SECONDS) is not None
         if choice == "official" and not official:
-            raise Stop(f"{name} cannot be pulled, but LAB_IMAGES=official needs it. LAB_IMAGES=built builds it here.")
+            raise StepFailed(
+                f"{name} cannot be pulled, but LAB_IMAGES=official needs it. LAB_IMAGES=built builds it here."
+            )
     else:
         official = False
     if not official and not exists(name):

@@ -18,7 +18,7 @@ LOG = STATE / "up.log"
 _TAIL_LINES = 15
 
 
-class Stop(Exception):
+class StepFailed(Exception):
     """A step failed and there is no point in continuing. The message says what happened and what to do next."""
 
 
@@ -59,7 +59,7 @@ def run(
         seconds: how long it may take.
 
     Raises:
-        Stop: it failed, does not exist or took too long; the message contains the end of its output.
+        StepFailed: it failed, does not exist or took too long; the message contains the end of its output.
     """
     STATE.mkdir(parents=True, exist_ok=True)
     name = Path(command[0]).name
@@ -79,15 +79,15 @@ def run(
                 check=False,
             )
         except FileNotFoundError:
-            raise Stop(f"{name} is not installed. {advice}") from None
+            raise StepFailed(f"{name} is not installed. {advice}") from None
         except subprocess.TimeoutExpired:
-            raise Stop(f"{name} did not end within {seconds:.0f} s. {advice}") from None
+            raise StepFailed(f"{name} did not end within {seconds:.0f} s. {advice}") from None
     if done.returncode:
         output = LOG.read_bytes()[begin:].decode(errors="replace").rstrip().splitlines()
         if any("no space left on device" in line.lower() for line in output):
             advice = "The disk is full: `docker system prune` and `make clean` free unused space."
         tail = "".join(f"\n    {line[:300]}" for line in output[-_TAIL_LINES:])
-        raise Stop(f"{name} failed (exit code {done.returncode}). {advice}{tail}\n    Full log: {LOG}")
+        raise StepFailed(f"{name} failed (exit code {done.returncode}). {advice}{tail}\n    Full log: {LOG}")
 
 
 def output_of(command: Sequence[str | Path], *, seconds: float = 60) -> str | None:

@@ -9,16 +9,18 @@ python kind/up.py shell     a Python development system with the emulated accoun
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import os
 import sys
+from collections.abc import Iterator
 
 import binaries
 import cluster
 import deploy
 import engine
 import images
-from steps import BIN, STATE, Stop, output_of, step
+from steps import BIN, STATE, StepFailed, output_of, step
 
 
 def main() -> None:
@@ -29,9 +31,9 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["PATH"] = os.pathsep.join([str(BIN), os.environ["PATH"]])
     try:
-        with _alone():
+        with _exclusive_lock():
             replacement = _do(arguments.verb, arguments.command)
-    except Stop as stop:
+    except StepFailed as stop:
         sys.exit(f"up: {stop}")
     except KeyboardInterrupt:
         sys.exit("\nup: stopped. Run it again to continue.")
@@ -73,19 +75,18 @@ def _down() -> None:
     engine.stop()
 
 
-class _alone:  # noqa: N801  used as a function
-    """A lock against two runs at once, which would trip over each other's unfinished work."""
-
-    def __enter__(self) -> None:
-        STATE.mkdir(parents=True, exist_ok=True)
-        self._lock = (STATE / "lock").open("w")
+@contextlib.contextmanager
+def _exclusive_lock() -> Iterator[None]:
+    """Hold a lock against two runs at once, which would trip over each other's unfinished work."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    with (STATE / "lock").open("w") as lock:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Stop("Another `make up` or `make down` is running in this checkout. Wait for it to end.") from None
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.close()
+            raise StepFailed(
+                "Another `make up` or `make down` is running in this checkout. Wait for it to end."
+            ) from None
+        yield
 
 
 if __name__ == "__main__":

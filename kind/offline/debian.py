@@ -7,17 +7,17 @@ import shutil
 import tarfile
 
 import engine
-from steps import STATE, TOOLS, Stop, run, step, versions
+from steps import STATE, TOOLS, StepFailed, run, step, versions
 
 
 def bootstrap(name: str) -> None:
     """Build the image `name`, so that the same FROM line works here and where Docker Hub can be reached.
 
     Raises:
-        Stop: we are not root, or Debian's packages are not available.
+        StepFailed: we are not root, or Debian's packages are not available.
     """
     if os.geteuid() != 0:
-        raise Stop(
+        raise StepFailed(
             f"Docker Hub is not responding, and only root can build {name} from Debian's packages (debootstrap)."
             f" Import it from your own registry instead: docker pull ...; docker tag ... {name}"
         )

@@ -12,7 +12,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from steps import PROJECT, TOOLS, Stop, output_of, run, step, versions
+from steps import PROJECT, TOOLS, StepFailed, output_of, run, step, versions
 
 OLDEST_GO = (1, 24)  # the tool directive of go.mod
 _ADVICE = "Is Go's module proxy reachable (go env GOPROXY)?"
@@ -27,7 +27,7 @@ def build(module: Path, output: Path, package: str) -> None:
         package: the package's import path.
 
     Raises:
-        Stop: Go is not available, or the build failed.
+        StepFailed: Go is not available, or the build failed.
     """
     kubernetes_version = versions()["KUBERNETES"]
     major, minor, _ = kubernetes_version.split(".")
@@ -66,7 +66,7 @@ def _go() -> str:
     go = folder / "bin" / "go"
     if not output_of([go, "version"]):
         place = folder.relative_to(PROJECT)
-        raise Stop(
+        raise StepFailed(
             f"The Go from the Python package index does not run here. Remove {place}, install Go 1.24 or newer, and"
             " run this again."
         )

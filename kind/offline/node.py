@@ -8,7 +8,7 @@ from pathlib import Path
 import engine
 import images
 from offline import go
-from steps import TOOLS, Stop, output_of, run, step, versions
+from steps import TOOLS, StepFailed, output_of, run, step, versions
 
 HERE = Path(__file__).parent
 FILES = HERE / "node_image"
@@ -41,7 +41,7 @@ def image() -> str:
         }
         wanted = output_of([folder / "kubeadm", "config", "images", "list", "--kubernetes-version", f"v{kubernetes}"])
         if set((wanted or "").split()) != set(names.values()):
-            raise Stop(
+            raise StepFailed(
                 f"kubeadm {kubernetes} needs other images than tools/versions.env names: {wanted}."
                 " Set ETCD, COREDNS and PAUSE accordingly."
             )

@@ -88,7 +88,7 @@ class TestDocker:
     def test_no_docker_and_no_root_is_one_sentence(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
         double("docker", "exit 1")
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
-        with pytest.raises(steps.Stop, match="Docker is not responding, and only root can start it"):
+        with pytest.raises(steps.StepFailed, match="Docker is not responding, and only root can start it"):
             engine.ready()
 
     def test_a_client_that_cannot_build_is_passed_over_for_one_that_can(
@@ -108,7 +108,7 @@ class TestDocker:
         assert shell is not None
         (folder / "sh").symlink_to(shell)
         monkeypatch.setenv("PATH", str(folder))
-        with pytest.raises(steps.Stop, match="no docker command that can build with BuildKit"):
+        with pytest.raises(steps.StepFailed, match="no docker command that can build with BuildKit"):
             engine.client()
 
     def test_a_nearly_full_disk_is_reported_before_anything_is_made(
@@ -118,7 +118,7 @@ class TestDocker:
             "docker", f'case "$*" in version*) echo 20.10.24 ;; *DockerRootDir*) echo {tmp_path} ;; *) echo 20 ;; esac'
         )
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3 * 2**30))
-        with pytest.raises(steps.Stop, match=r"has only 3\.0 GiB free, but the cluster needs 8"):
+        with pytest.raises(steps.StepFailed, match=r"has only 3\.0 GiB free, but the cluster needs 8"):
             engine.ready()
 
     def test_a_daemon_that_we_did_not_start_is_left_alone(self, double: Double) -> None:
@@ -136,21 +136,21 @@ class TestDocker:
 class TestSteps:
     def test_a_full_disk_is_reported_whatever_command_fails(self, double: Double) -> None:
         double("docker", 'echo "write /layer.tar: no space left on device"; exit 1')
-        with pytest.raises(steps.Stop, match="The disk is full") as stop:
+        with pytest.raises(steps.StepFailed, match="The disk is full") as stop:
             steps.run(["docker", "build"], "Is it up?")
         assert "write /layer.tar" in str(stop.value)
 
     def test_a_missing_command_is_one_sentence(self, double: Double) -> None:
-        with pytest.raises(steps.Stop, match=r"debootstrapp is not installed\. Install it\."):
+        with pytest.raises(steps.StepFailed, match=r"debootstrapp is not installed\. Install it\."):
             steps.run(["debootstrapp"], "Install it.")
 
     def test_a_command_that_hangs_is_ended(self, double: Double) -> None:
-        with pytest.raises(steps.Stop, match="did not end within 0 s"):
+        with pytest.raises(steps.StepFailed, match="did not end within 0 s"):
             steps.run(["sleep", "60"], "", seconds=0.1)
 
     def test_the_end_of_the_output_and_the_log_are_named(self, double: Double) -> None:
         double("kubectl", "seq 1 100; exit 3")
-        with pytest.raises(steps.Stop) as stop:
+        with pytest.raises(steps.StepFailed) as stop:
             steps.run(["kubectl", "apply"], "Look.")
         assert str(stop.value).startswith("kubectl failed (exit code 3). Look.\n    86\n")
         assert str(steps.LOG) in str(stop.value)
@@ -160,7 +160,7 @@ class TestCluster:
     @pytest.mark.parametrize("text", ["abc", "0", "65536", "-1", "80 80", "٣"])
     def test_an_invalid_port_is_one_sentence(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PORT", text)
-        with pytest.raises(steps.Stop, match="must be a number from 1 to 65535"):
+        with pytest.raises(steps.StepFailed, match="must be a number from 1 to 65535"):
             cluster.port()
 
     def test_a_taken_port_is_reported_before_anything_is_made(
@@ -169,7 +169,7 @@ class TestCluster:
         double("docker", DOCKER_20)
         double("kind", "true")
         monkeypatch.setenv("PORT", str(taken_port))
-        with pytest.raises(steps.Stop, match=f"Port {taken_port}, needed for the lab, is taken"):
+        with pytest.raises(steps.StepFailed, match=f"Port {taken_port}, needed for the lab, is taken"):
             cluster.up(official=True)
         assert not [call for call in calls() if call.startswith("kind create")]
 
@@ -191,7 +191,7 @@ class TestCluster:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *State.Status*) echo running ;; esac')
         double("kind", 'case "$*" in "get clusters") echo learning-lab ;; esac')
         double("kubectl", 'case "$*" in *"get configmap"*) echo 0123456789abcdef ;; *readyz*) echo ok ;; esac')
-        with pytest.raises(steps.Stop, match="was created with another port, node image or kind"):
+        with pytest.raises(steps.StepFailed, match="was created with another port, node image or kind"):
             cluster.up(official=True)
         assert not [call for call in calls() if "delete" in call or "create" in call]
 
@@ -205,20 +205,23 @@ class TestCluster:
     def test_two_runs_at_once_do_not_trip_over_each_other(self, state: Path) -> None:
         with (state / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            with pytest.raises(steps.Stop, match="Another `make up` or `make down` is running"), up._alone():
+            with (
+                pytest.raises(steps.StepFailed, match="Another `make up` or `make down` is running"),
+                up._exclusive_lock(),
+            ):
                 pass
 
 
 class TestImages:
     def test_an_unknown_choice_is_one_sentence(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LAB_IMAGES", "hub")
-        with pytest.raises(steps.Stop, match="must be official, built or auto"):
+        with pytest.raises(steps.StepFailed, match="must be official, built or auto"):
             images.base()
 
     def test_official_images_are_not_silently_replaced(self, double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
         double("docker", 'case "$*" in version*) echo 20.10.24 ;; *) exit 1 ;; esac')
         monkeypatch.setenv("LAB_IMAGES", "official")
-        with pytest.raises(steps.Stop, match="cannot be pulled, but LAB_IMAGES=official needs it"):
+        with pytest.raises(steps.StepFailed, match="cannot be pulled, but LAB_IMAGES=official needs it"):
             images.base()
 
     def test_the_first_result_is_kept(self, double: Double, state: Path) -> None:

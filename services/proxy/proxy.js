@@ -17,8 +17,8 @@ const { defaultLogger } = require("configurable-http-proxy/lib/log.js");
 
 const PROTECTIONS = [
   require("./one_origin.js"), // before the next one, because the requests that it turns away go to the hub
-  require("./hub_requests.js"), // sets `request.toHub`, which the next one reads
-  require("./bodies.js"),
+  require("./hub_proof.js"), // sets `request.toHub`, which the next one reads
+  require("./body_limit.js"),
 ];
 
 const OPTIONS = {

@@ -197,7 +197,7 @@ async def asked(request: Request, question: str, about: str = "") -> Any:
 
 
 @contextlib.asynccontextmanager
-async def kept_plain() -> AsyncIterator[PlainParent]:
+async def plain_parent() -> AsyncIterator[PlainParent]:
     """A parent that starts servers the normal way."""
     parent = PlainParent(logging.getLogger("hub"))
     parent.keep()
@@ -209,7 +209,7 @@ async def kept_plain() -> AsyncIterator[PlainParent]:
 
 
 @contextlib.asynccontextmanager
-async def kept_warm(site: Site, leave_out: Sequence[str] = (), **environ: str) -> AsyncIterator[WarmParent]:
+async def warm_parent(site: Site, leave_out: Sequence[str] = (), **environ: str) -> AsyncIterator[WarmParent]:
     """A warm parent with the site's extensions. Its servers end with it."""
     parent = WarmParent(site.list, leave_out, {**site.environ, **environ}, logging.getLogger("hub"))
     parent.start()

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from learning_lab.blocking import DaemonThreads, Places, in_thread
+from learning_lab.blocking import CallLimit, DaemonThreads, in_thread
 
 
 async def test_a_free_thread_is_used_again_and_a_new_one_made_when_none_is_free() -> None:
@@ -27,14 +27,14 @@ async def test_what_a_call_raises_reaches_who_waits() -> None:
 
 
 async def test_a_place_is_free_only_when_its_call_has_ended() -> None:
-    threads, places = DaemonThreads(), Places(1)
+    threads, limit = DaemonThreads(), CallLimit(1)
     end = threading.Event()
     with pytest.raises(TimeoutError):
-        await places.call(lambda: in_thread(threads, end.wait), 0.05)
+        await limit.call(lambda: in_thread(threads, end.wait), 0.05)
     with pytest.raises(TimeoutError):
-        await places.call(lambda: in_thread(threads, time.time), 0.05)
+        await limit.call(lambda: in_thread(threads, time.time), 0.05)
     end.set()
-    assert await places.call(lambda: in_thread(threads, time.time), 5)
+    assert await limit.call(lambda: in_thread(threads, time.time), 5)
 
 
 def test_a_call_that_hangs_does_not_keep_the_process_from_ending() -> None:

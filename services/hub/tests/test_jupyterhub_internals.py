@@ -25,7 +25,7 @@ from learning_lab.jupyterhub_internals import Prepare, guard_every_handler
 
 SOURCES = Path(learning_lab.__file__).parent
 # Who may name what is private to Jupyter: these say why, and the tests below look whether it is still there.
-USERS = {"jupyterhub_internals.py", "singleuser/passed.py"}
+USERS = {"jupyterhub_internals.py", "singleuser/inherited_descriptors.py"}
 PYTHONS_OWN = {"_exit", "_getframe", "_set_native_id"}  # of os, sys and threading
 
 
@@ -54,8 +54,8 @@ GUARDED = (
 )
 OPTIONS = "jupyterhub_internals.remember_options writes the options that JupyterHub takes when a start has none."
 STATE = "jupyterhub_internals.save_state writes what JupyterHub loads when it starts again."
-BIND = "singleuser/passed.py replaces it, so that a server serves on the socket that the hub has bound."
-TRASH = "singleuser/passed.py replaces it, so that a deleted file's own path is in the trash."
+BIND = "singleuser/inherited_descriptors.py replaces it, so that a server serves on the socket that the hub has bound."
+TRASH = "singleuser/inherited_descriptors.py replaces it, so that a deleted file's own path is in the trash."
 
 
 def of_handlers() -> str:
@@ -186,7 +186,7 @@ def private_names() -> set[str]:
 def test_no_other_module_uses_what_is_private_to_jupyter() -> None:
     elsewhere = {each for each in private_names() if each.partition(":")[0] not in USERS}
     assert not elsewhere, f"{elsewhere}: is there a public way? If not, it belongs into jupyterhub_internals.py"
-    assert private_names(), "what passed.py uses is found"
+    assert private_names(), "what inherited_descriptors.py uses is found"
 
 
 def test_nobody_else_writes_in_jupyterhubs_tables() -> None:

@@ -24,10 +24,10 @@ from lab_testing.forked_servers import (
     end,
     fork,
     fork_or_not,
-    kept_warm,
     parent_of,
     until,
     until_ready,
+    warm_parent,
 )
 from lab_testing.processes import running
 from learning_lab.forking.parents import Forked, Request
@@ -73,7 +73,7 @@ def site(in_sandbox: None) -> Iterator[Site]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def warm(site: Site) -> AsyncIterator[WarmParent]:
-    async with kept_warm(site, ["kept_out"], FLAVOUR="sweet") as parent:
+    async with warm_parent(site, ["kept_out"], FLAVOUR="sweet") as parent:
         yield parent
 
 

@@ -25,12 +25,12 @@ from lab_testing.forked_servers import (
     asked,
     can,
     fork,
-    kept_plain,
-    kept_warm,
     memory_of,
     opened,
     parent_of,
+    plain_parent,
     status_of,
+    warm_parent,
 )
 from lab_testing.registry_double import Wire, secured
 from learning_lab.forking.parents import Request
@@ -76,7 +76,7 @@ def site(in_sandbox: None) -> Iterator[Site]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def warm(site: Site) -> AsyncIterator[WarmParent]:
-    async with kept_warm(site, HOME=PARENTS_HOME, **FOR_ALL) as parent:
+    async with warm_parent(site, HOME=PARENTS_HOME, **FOR_ALL) as parent:
         yield parent
 
 
@@ -107,7 +107,7 @@ class Servers:
 async def servers(warm: WarmParent, hub: Hub, site: Site) -> AsyncIterator[Servers]:
     """A server of alice's and one of bob's that were forked, and one of alice's that was started plainly."""
     requests = [hub.request(userid, site, **FOR_ALL) for userid in ("alice", "bob", "alice")]
-    async with kept_plain() as plain:
+    async with plain_parent() as plain:
         started = [await fork(parent, each) for parent, each in zip((warm, warm, plain), requests, strict=True)]
         yield Servers(*[await Server.known(each, one.pid) for each, one in zip(requests, started, strict=True)])
     for each in started:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from lab_testing.forked_servers import Hub, Site, asked, fork, fork_or_not, kept_warm, parent_of, until_ready
+from lab_testing.forked_servers import Hub, Site, asked, fork, fork_or_not, parent_of, until_ready, warm_parent
 
 pytestmark = [pytest.mark.usefixtures("in_sandbox"), pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
@@ -41,7 +41,7 @@ def site(in_sandbox: None) -> Iterator[Site]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def text(site: Site) -> str:
     """The list that the first parent of this site has had made."""
-    async with kept_warm(site, ["kept_out"], **SWEET):
+    async with warm_parent(site, ["kept_out"], **SWEET):
         return site.list.read_text()
 
 
@@ -55,7 +55,7 @@ def made(site: Site, text: str) -> Path:
 
 async def imported(site: Site, hub: Hub, leave_out: list[str], **environ: str) -> dict[str, str]:
     """Who has imported the extensions of a server that is forked now: the "parent" or the "server"."""
-    async with kept_warm(site, leave_out, **environ) as parent:
+    async with warm_parent(site, leave_out, **environ) as parent:
         request = hub.request("bob", site, **environ)
         server = await fork(parent, request)
         said = await asked(request, "constants", ",".join(EXTENSIONS))
@@ -114,7 +114,7 @@ class TestTheList:
         assert await imported(site, hub, ["plain"], **SWEET) == expected
 
     async def test_keeps_what_turned_out_to_be_each_servers_own(self, made: Path, site: Site, hub: Hub) -> None:
-        async with kept_warm(site, ["kept_out"], **SWEET) as parent:
+        async with warm_parent(site, ["kept_out"], **SWEET) as parent:
             assert await fork_or_not(parent, hub.request("bob", site, FLAVOUR="sour")) is None
             await until_ready(parent)
         assert "- flavoured FLAVOUR" in made.read_text().splitlines()

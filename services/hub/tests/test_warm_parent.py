@@ -21,11 +21,11 @@ from lab_testing.forked_servers import (
     end,
     fork,
     fork_or_not,
-    kept_warm,
     parent_of,
     start_plainly,
     until,
     until_ready,
+    warm_parent,
     warm_parents,
 )
 from learning_lab.forking import parents, servers
@@ -54,7 +54,7 @@ def site(in_sandbox: None) -> Iterator[Site]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def warm(site: Site) -> AsyncIterator[WarmParent]:
-    async with kept_warm(site) as parent:
+    async with warm_parent(site) as parent:
         yield parent
 
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class DaemonThreads(concurrent.futures.Executor):
-    """Runs each call in an idle thread, or in a new one when none is idle. Callers must limit concurrency (`Places`).
+    """Runs each call in an idle thread, or in a new one if none is idle. Callers must limit concurrency (`CallLimit`).
 
     *Notes*: threads are kept, because `Thread.start` waits for the new thread, measured at 2 ms of a busy event loop.
     """
@@ -72,7 +72,7 @@ def in_thread(threads: concurrent.futures.Executor, function: Callable[..., T], 
     return asyncio.wrap_future(threads.submit(function, *arguments))
 
 
-class Places:
+class CallLimit:
     """Limits how many calls that may hang can run at the same time.
 
     Args:

@@ -87,7 +87,7 @@ def configure(c: Config) -> None:
     c.JupyterHub.extra_handlers = [*_listed(c.JupyterHub, "extra_handlers"), *HANDLERS]
     tornado_settings = dict(c.JupyterHub.get("tornado_settings", {}))
     tornado_settings["headers"] = _headers(people) | dict(tornado_settings.get("headers", {}))
-    tornado_settings["transforms"] = [origins.Severed, *tornado_settings.get("transforms", [])]
+    tornado_settings["transforms"] = [origins.IsolationHeaders, *tornado_settings.get("transforms", [])]
     # The hub's pages contain the token. A script on another page could read the cookie, but it cannot read the pages.
     tornado_settings["xsrf_cookie_kwargs"] = {"httponly": True} | dict(tornado_settings.get("xsrf_cookie_kwargs", {}))
     c.JupyterHub.tornado_settings = tornado_settings

@@ -122,7 +122,7 @@ class Cluster:
         """Read the notice to users."""
         return self._call("GET", f"/api/v1{self._in}/configmaps/{NOTICE}").get("data") or {}
 
-    def tell(self, times: Mapping[str, str | None]) -> None:
+    def set_notice(self, times: Mapping[str, str | None]) -> None:
         """Change the notice to users, by key; None removes a key."""
         self._call("PATCH", f"/api/v1{self._in}/configmaps/{NOTICE}", {"data": dict(times)})
 
@@ -177,12 +177,12 @@ def update(cluster: Cluster, registry: Registry, notice: timedelta, now: datetim
     told = cluster.notice()
     decision = _update_deployment(cluster, registry, HUB, _time(told.get(PLANNED, "")), now, notice)
     if decision.at:
-        cluster.tell({PLANNED: decision.at.isoformat(timespec="seconds")})
+        cluster.set_notice({PLANNED: decision.at.isoformat(timespec="seconds")})
     elif decision.verb == "restart":
         # Written once the restart is requested. The new pod starts after the old one ends, so it shows this at once.
-        cluster.tell({PLANNED: None, UPDATED: now.isoformat(timespec="seconds")})
+        cluster.set_notice({PLANNED: None, UPDATED: now.isoformat(timespec="seconds")})
     elif decision.verb == "rest" and PLANNED in told:
-        cluster.tell({PLANNED: None})  # the tag has moved back in the meantime
+        cluster.set_notice({PLANNED: None})  # the tag has moved back in the meantime
     if decision.verb in {"announce", "wait"}:
         return [decision]  # the proxy waits, so that images that were pushed together are replaced together
     return [decision, _update_deployment(cluster, registry, PROXY, None, now, timedelta(0))]

@@ -32,7 +32,7 @@ from k8s_annotations import (
     parse_grants,
     user_namespace,
 )
-from learning_lab.blocking import DaemonThreads, Places, in_thread
+from learning_lab.blocking import CallLimit, DaemonThreads, in_thread
 from learning_lab.settings import LearningLab
 
 READ_SECONDS = Histogram(
@@ -90,7 +90,7 @@ class GrantsSource:
         self._settings = settings
         self._log = log
         self._threads = DaemonThreads()
-        self._places = Places(settings.read_threads)
+        self._reads = CallLimit(settings.read_threads)
         self._rules: dict[str, Any] = {
             "roots": tuple(settings.roots),
             "prefix": settings.prefix,
@@ -115,7 +115,7 @@ class GrantsSource:
         outcome = "ok"
         try:
             # The reader keeps its own deadline; a second more covers one that does not (a file on a dead mount).
-            grants = await self._places.call(
+            grants = await self._reads.call(
                 partial(in_thread, self._threads, self._read, userid), self._settings.read_deadline + 1
             )
         except TimeoutError:

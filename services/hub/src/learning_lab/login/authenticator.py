@@ -31,7 +31,7 @@ from prometheus_client import Counter, Histogram
 from tornado import web
 from traitlets import Float, Int, TraitError, Unicode, default
 
-from learning_lab.blocking import DaemonThreads, Places, in_thread
+from learning_lab.blocking import CallLimit, DaemonThreads, in_thread
 from learning_lab.errors import Refused, SettingError
 from learning_lab.serving.hub_server import client_address
 
@@ -166,7 +166,7 @@ class LabPAMAuthenticator(PAMAuthenticator):  # type: ignore[misc]
             step=self.failure_delay,
             log=self.log,
         )
-        self._lookups = Places(2 * self.executor_threads)
+        self._lookups = CallLimit(2 * self.executor_threads)
         self._name_service_hangs_until = 0.0
 
     def _check_settings(self) -> None:

@@ -25,9 +25,9 @@ from tornado.httpserver import HTTPServer
 from .forwarded import TrustedProxies, browser
 
 PROOF_HEADER = "X-Learning-Lab-Proxy"
-PURPOSE = b"learning-lab: this request comes through the proxy"  # the same as in services/proxy/hub_requests.js
+PURPOSE = b"learning-lab: this request comes through the proxy"  # the same as in services/proxy/hub_proof.js
 
-LARGEST_BODY = 1024 * 1024  # bytes; the same as in services/proxy/bodies.js
+LARGEST_BODY = 1024 * 1024  # bytes; the same as in services/proxy/body_limit.js
 BODY_SECONDS = 60.0  # the body must have arrived within this time
 
 # Every forwarding header that some code in this process might believe.

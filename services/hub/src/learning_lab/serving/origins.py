@@ -43,7 +43,7 @@ _PURPOSE = b"learning-lab: whose browser this is"
 _IN_ANOTHER_PAGE = {"iframe", "frame", "embed", "object", "fencedframe"}
 
 NOT_FOR_SCRIPTS = "This page of the lab is for people, not for scripts. Open it in its own tab.\n"
-NOT_HERE = '{"message": "This server is not open in this browser. Open it from the menu."}'
+SERVER_NOT_RUNNING = '{"message": "This server is not open in this browser. Open it from the menu."}'
 NOT_YOURS = (
     "This server belongs to {owner}. All servers in this lab share one address, so a page on somebody else's server "
     "could act in your name. That's why only {owner} can open it."
@@ -52,7 +52,7 @@ NOT_YOURS = (
 SEVERED = {"Cross-Origin-Opener-Policy": "same-origin", "X-Frame-Options": "DENY"}
 
 
-class Severed(web.OutputTransform):
+class IsolationHeaders(web.OutputTransform):
     """Adds headers to every answer of the hub, files included (`Application(transforms=...)` makes one for each)."""
 
     def __init__(self, request: httputil.HTTPServerRequest) -> None:
@@ -112,13 +112,13 @@ def _guarded(prepare: Prepare) -> Prepare:
             # Not an error page, because that contains the XSRF token.
             handler.set_status(424 if lost else 403)
             handler.set_header("Content-Type", "application/json" if lost else "text/plain; charset=utf-8")
-            raise web.Finish(NOT_HERE if lost else NOT_FOR_SCRIPTS)
+            raise web.Finish(SERVER_NOT_RUNNING if lost else NOT_FOR_SCRIPTS)
         if not exempt and not isinstance(handler, APIHandler | MetricsHandler):
-            _lead_to_the_address(handler)
-            _refuse_a_persons_form(handler)
+            _redirect_to_public_address(handler)
+            _refuse_forms_from_user_hosts(handler)
         await prepare(handler)
         if not handler.subdomain_host and not exempt and not isinstance(handler, APIHandler):
-            _mark_owner(handler)
+            _set_owner_cookie(handler)
 
     return guarded
 
@@ -131,7 +131,7 @@ def _is_of_a_server(handler: Any) -> bool:
     return isinstance(handler, UserUrlHandler)
 
 
-def _lead_to_the_address(handler: Any) -> None:
+def _redirect_to_public_address(handler: Any) -> None:
     """Redirect a page that was opened at an address other than the lab's."""
     public = handler.settings.get("public_url")
     if not public or handler.request.host_name.lower() == public.hostname:
@@ -143,7 +143,7 @@ def _lead_to_the_address(handler: Any) -> None:
     raise web.Finish
 
 
-def _refuse_a_persons_form(handler: Any) -> None:
+def _refuse_forms_from_user_hosts(handler: Any) -> None:
     """Refuse what a page at a person's own address sends.
 
     Such a page may set cookies for the hub's address, so in a browser where nobody is logged in the XSRF cookie proves
@@ -162,7 +162,7 @@ def _refuse_a_persons_form(handler: Any) -> None:
         raise web.Finish(NOT_FOR_SCRIPTS)
 
 
-def _mark_owner(handler: Any) -> None:
+def _set_owner_cookie(handler: Any) -> None:
     user = handler.current_user
     if user is None or not hasattr(user, "base_url"):  # nobody, or a service
         return

@@ -22,7 +22,7 @@ LISTENING_VARIABLE, ROOT_VARIABLE = "LAB_LISTENING_FD", "LAB_ROOT_FD"
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
-    return [{"module": "learning_lab.singleuser.passed"}]
+    return [{"module": "learning_lab.singleuser.inherited_descriptors"}]
 
 
 def _load_jupyter_server_extension(app: Any) -> None:
