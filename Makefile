@@ -8,7 +8,7 @@ PYTEST := $(SANDBOX) $(VENV)/python -m pytest
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup run up cluster down shell test test-code test-browser e2e lint fmt docs bench bench-starts bench-live screenshots clean
+.PHONY: help python setup run up cluster down shell test test-hub test-library test-browser e2e lint fmt docs bench bench-starts bench-live screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,12 +41,15 @@ test: python ## Run all checks and tests, including browser tests (ARGS=... for 
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going test-code test-browser
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going test-hub test-library test-browser
 endif
 
-# Two sandboxes side by side: each has its own emulated people.
-test-code:
-	$(PYTEST) libs services kind
+# Two at a time, each in a sandbox of its own: the emulated people of one are not those of another.
+test-hub:
+	$(PYTEST) services/hub
+
+test-library:
+	$(PYTEST) libs services/image_updater kind
 
 test-browser:
 	$(PYTEST) e2e

@@ -166,8 +166,8 @@ def test_a_checkout_that_only_its_owner_may_read_gets_one_line_that_says_what_to
     done = on_machine(change, sys.executable, "/tmp/clone/services/hub/emulation/sandbox.py", "--", "true")
     assert done.returncode == CANNOT
     assert done.stderr == (
-        "sandbox: the people of the lab may not read /tmp/clone (its mode is 0750)."
-        " Let them: chmod -R o+rX /tmp/clone\n"
+        "sandbox: the lab's users may not read /tmp/clone (its mode is 0750)."
+        " To let them: chmod -R o+rX /tmp/clone\n"
     )
 
 
@@ -175,7 +175,7 @@ def test_a_clone_made_with_a_careful_umask_gets_that_line_too() -> None:
     change = f"{copy_checkout('/tmp/clone', '077')}; chmod 755 /tmp/clone"
     done = on_machine(change, sys.executable, "/tmp/clone/services/hub/emulation/sandbox.py", "--", "true")
     assert done.returncode == CANNOT
-    assert done.stderr.endswith(" Let them: chmod -R o+rX /tmp/clone\n")
+    assert done.stderr.endswith(" To let them: chmod -R o+rX /tmp/clone\n")
 
 
 def test_a_checkout_below_a_closed_home_works() -> None:
