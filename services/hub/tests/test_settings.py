@@ -103,8 +103,9 @@ WRONG = [
 @pytest.mark.usefixtures("in_sandbox")
 @pytest.mark.parametrize(("environ", "config", "says"), WRONG)
 def test_a_wrong_setting_is_refused_with_one_line_that_names_it(
-    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], config: str, says: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environ: dict[str, str], config: str, says: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where the audit log is opened
     for name, value in {**FILE, **environ}.items():
         monkeypatch.setenv(name, value)
     c = Config()
