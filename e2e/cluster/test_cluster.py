@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from lab_testing.cluster_site import ClusterSite
-from lab_testing.kind_cluster import LAB, PYTHON, Cluster
+from lab_testing.kind_cluster import LAB, PYTHON, Cluster, wait_until
 from lab_testing.running_server import Server
 from lab_testing.visitor import PASSWORDS, Visitor
 
@@ -198,3 +198,19 @@ def kubeconfig_of_the_cluster(cluster: Cluster, tmp_path_factory: pytest.TempPat
     file.write_text(cluster.kubectl("config", "view", "--minify", "--flatten", "--raw"))
     file.chmod(0o600)
     return str(file)
+
+
+def test_a_restarted_hub_is_warm_with_the_list_that_is_there(cluster: Cluster) -> None:
+    def times_ready() -> int:
+        return cluster.tail(5_000).count("The warm parent is ready")
+
+    def found() -> str:
+        return cluster.in_hub("stat", "-c", "%a %U %i %y", f"{STATE}/warm-modules.txt")
+
+    wait_until(lambda: times_ready() > 0, 180, "the warm parent did not get ready")
+    before, ready = found(), times_ready()
+    assert before.startswith("600 root "), "only the hub says what the warm parent imports"
+    cluster.in_hub("sv", "-w", "10", "restart", "/app/service/hub")
+    cluster.wait_until_healthy()
+    wait_until(lambda: times_ready() > ready, 60, "the warm parent of the restarted hub did not get ready")
+    assert found() == before, "packages have not changed, so there is no second trial"

@@ -23,6 +23,7 @@ import build
 from lab_testing.embedded import HUB, NAMESPACES, PROJECT, EmbeddedLab, free_ports
 from lab_testing.person import Person
 from lab_testing.processes import running
+from learning_lab.services import JUPYTER_CONFIG
 
 pytestmark = pytest.mark.usefixtures("in_sandbox")
 
@@ -35,6 +36,7 @@ TOKEN = "only-the-proxy-and-the-hub-know-it"
 ON_FREE_PORTS = """
 import os
 from pathlib import Path
+from learning_lab.services import JUPYTER_CONFIG
 from learning_lab.serving import reserved_ports
 reserved_ports.FIRST_FREE_PORT = Path({reserved!r})
 c = get_config()
@@ -317,3 +319,15 @@ def test_the_image_is_built_with_the_uv_that_everything_else_uses() -> None:
     assert pinned is not None
     assert in_image is not None
     assert in_image[1] == pinned[1]
+
+
+@pytest.mark.usefixtures("in_sandbox")
+def test_the_warm_parents_trial_needs_no_more_rights_than_the_hub_has_in_a_container() -> None:
+    """k8s/base/hub.yaml lists them; giving a directory away (chown) is not among them."""
+    rights = ["setpriv", "--bounding-set=-all,+setuid,+setgid,+kill,+audit_write,+net_bind_service"]
+    program = "from learning_lab.warm.trial import hold_trial; print(len(hold_trial().splitlines()))"
+    environ = {"PATH": os.environ["PATH"], "JUPYTER_CONFIG_PATH": JUPYTER_CONFIG}
+    command = [*rights, sys.executable, "-c", program]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100

@@ -166,8 +166,7 @@ def test_a_checkout_that_only_its_owner_may_read_gets_one_line_that_says_what_to
     done = on_machine(change, sys.executable, "/tmp/clone/services/hub/emulation/sandbox.py", "--", "true")
     assert done.returncode == CANNOT
     assert done.stderr == (
-        "sandbox: the lab's users may not read /tmp/clone (its mode is 0750)."
-        " To let them: chmod -R o+rX /tmp/clone\n"
+        "sandbox: the lab's users may not read /tmp/clone (its mode is 0750). To let them: chmod -R o+rX /tmp/clone\n"
     )
 
 

@@ -18,6 +18,7 @@ import importlib.machinery
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,11 +26,12 @@ import sys
 import tempfile
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
 from importlib import metadata
 from types import FrameType
 from typing import Any
 
-from learning_lab.user_ids import NOBODY, as_nobody
+from learning_lab.user_ids import as_nobody, without_rights
 
 from .set_right import ALL, RANDOM, SET_RIGHT
 
@@ -61,12 +63,10 @@ def hold_trial() -> str:
         RuntimeError: the server did not start.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="learning-lab-trial-", ignore_cleanup_errors=True) as home,
+        _home() as home,
         tempfile.TemporaryFile("w+") as found,
         tempfile.TemporaryFile("w+", errors="replace") as log,
     ):
-        if os.geteuid() == 0:
-            os.chown(home, NOBODY, NOBODY)
         command = [sys.executable, "-m", "learning_lab.warm.trial", home]
         process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.DEVNULL, stdout=found, stderr=log, start_new_session=True, **as_nobody()
@@ -85,6 +85,18 @@ def hold_trial() -> str:
             said = [line.strip() for line in ["nothing", *log] if line.strip()][-1]
             raise RuntimeError(f"the server of the trial did not start, and said: {said}")
         return found.read()
+
+
+@contextlib.contextmanager
+def _home() -> Iterator[str]:
+    """A directory of nobody's, for as long as the block lasts. In a container root may not give one away (chown)."""
+    with without_rights():
+        home = tempfile.mkdtemp(prefix="learning-lab-trial-")
+    try:
+        yield home
+    finally:
+        with without_rights():
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def main() -> None:
