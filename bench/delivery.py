@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / each) for each in ("kind",)]
+sys.path.insert(0, str(PROJECT / "kind"))
 
 import engine  # noqa: E402  the path above
 import images  # noqa: E402

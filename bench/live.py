@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / each) for each in ("kind",)]
+sys.path.insert(0, str(PROJECT / "kind"))
 
 from cluster import REGISTRY_HOST  # noqa: E402
 from delivery import SECONDS, ByHand, Delivery, Load, Push, Tilt  # noqa: E402

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from k8s_annotations.grants import InvalidPath, canonical_path, fold
 from k8s_annotations.grants.editing import CannotEdit, with_directory, without_directory
-from k8s_annotations.namespaces import Namespace
+from k8s_annotations.namespaces import Namespace, marking_problem
 from k8s_annotations.people import Person, Template
 from k8s_annotations.people.template import Object, fingerprint
 
@@ -128,7 +128,7 @@ def revoking(userid: str, namespace: Namespace, site: Site, directory: str) -> C
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a person shall have.
+    """What a person is to have.
 
     Attributes:
         person: who.
@@ -142,12 +142,12 @@ class Plan:
 
 
 def planned(person: Person, namespace: Namespace | None, template: Template, site: Site) -> Plan:
-    """Compare what a person shall have with what is there.
+    """Compare what a person is to have with what is there.
 
     Args:
         person: of the list.
         namespace: theirs; None when there is none of that name.
-        template: what a person has.
+        template: what every person has.
         site: the prefix.
 
     Raises:
@@ -162,8 +162,7 @@ def planned(person: Person, namespace: Namespace | None, template: Template, sit
         if person.namespace == "default" or person.namespace.startswith("kube-"):
             raise Refused(f"{person.userid}: {person.namespace!r} is a name of Kubernetes' own, so it can be nobody's.")
         return Plan(person, objects, ("new",))
-    problem = site.problem(namespace)
-    if site.userid(namespace) != person.userid or problem is not None:
+    if marking_problem(namespace, person.userid, site.prefix) is not None:
         raise Refused(
             f"{person.userid}: there is a namespace {namespace.name!r} already that is not marked as this person's."
             " Mark it by hand if it is (docs: how to grant a directory)."

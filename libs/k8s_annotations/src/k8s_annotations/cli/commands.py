@@ -31,7 +31,7 @@ from .stores import ClusterStore, FileStore, Store, applied
 from .users import Site
 
 FAILED = 1
-_LONGEST_LIST = 64 * 2**20  # bytes of a list of people
+_LONGEST = 64 * 2**20  # bytes of a list of people, or of a template
 
 
 def grant(options: argparse.Namespace, site: Site) -> int:
@@ -59,7 +59,7 @@ def create(options: argparse.Namespace, site: Site) -> int:
     else:
         identity, problem = _account(options.user)
         if problem:
-            _note(problem)
+            note(problem)
     values: dict[str, object] = {"user": options.user}
     values |= {"directories": options.directory} if options.directory else {}
     values |= {"labels": dict(pair.partition("=")[::2] for pair in options.label)}
@@ -79,7 +79,7 @@ def create(options: argparse.Namespace, site: Site) -> int:
 
 def apply(options: argparse.Namespace, site: Site) -> int:
     """Bring everybody on a list to what the list says."""
-    text = _list(options.people)
+    text = _text_of(options.people)
     table = options.people.suffix == ".csv"
     listed = read_people(text, table=table, roots=site.roots, prefix=site.prefix)
     failed = [f"{options.people}:{line}: {problem}" for line, problem in listed.problems]
@@ -108,7 +108,7 @@ def apply(options: argparse.Namespace, site: Site) -> int:
         f" {len(failed):,} with a mistake.\n"
     )
     for each in failed:
-        _note(each)
+        note(each)
     return FAILED if failed else 0
 
 
@@ -117,8 +117,8 @@ def _change(options: argparse.Namespace, site: Site, decide: Callable[[Namespace
     change, told = applied(store, options.user, site, decide, dry_run=options.dry_run)
     sys.stdout.write(_safe(told) or f"{escaped(options.user)}: nothing to change.\n")
     store.finish(dry_run=options.dry_run)
-    for note in change.notes:
-        _note(note)
+    for each in change.notes:
+        note(each)
     return 0
 
 
@@ -156,17 +156,15 @@ def _store(options: argparse.Namespace) -> Store:
 
 
 def _template(options: argparse.Namespace) -> Template:
-    try:
-        return Template(options.template.read_text() if options.template is not None else None)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{options.template} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    return Template(_text_of(options.template) if options.template is not None else None)
 
 
-def _list(path: Path) -> str:
+def _text_of(path: Path) -> str:
+    """The text of a file, or of standard input for "-"."""
     try:
-        content = sys.stdin.buffer.read(_LONGEST_LIST + 1) if str(path) == "-" else path.read_bytes()
-        if len(content) > _LONGEST_LIST:
-            raise Refused(f"{path} is larger than {_LONGEST_LIST} bytes; it is no list of people.")
+        content = sys.stdin.buffer.read(_LONGEST + 1) if str(path) == "-" else path.read_bytes()
+        if len(content) > _LONGEST:
+            raise Refused(f"{path} is larger than {_LONGEST} bytes.")
         return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
@@ -190,5 +188,6 @@ def _safe(text: str) -> str:
     return "".join(f"{escaped(line)}\n" for line in text.removesuffix("\n").split("\n")) if text else ""
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """Write one line to stderr."""
     sys.stderr.write(f"k8s-annotations: {escaped(text)}\n")

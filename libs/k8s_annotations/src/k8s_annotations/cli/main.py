@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(f"{NAME}: {escaped(message)}\n")
+    commands.note(message)
     return code
 
 

@@ -17,7 +17,7 @@ from k8s_annotations.untrusted_text import escaped
 LONGEST_CELL = 200  # characters in one line of a cell
 
 
-class _Dumper(yaml.SafeDumper):
+class Blocks(yaml.SafeDumper):
     """Writes multi-line text as a block, as people do."""
 
 
@@ -25,7 +25,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-_Dumper.add_representer(str, _text)
+Blocks.add_representer(str, _text)
 
 
 def formatted(value: Any, form: str) -> str:
@@ -36,7 +36,7 @@ def formatted(value: Any, form: str) -> str:
         return "\n".join(lines) + "\n"
     # PyYAML escapes either all non-ASCII characters or no printable ones, so if one must be escaped, escape them all.
     plain = all(escaped(line) == line for line in _texts(value))
-    return str(yaml.dump(value, Dumper=_Dumper, allow_unicode=plain, sort_keys=False, width=10_000))
+    return str(yaml.dump(value, Dumper=Blocks, allow_unicode=plain, sort_keys=False, width=10_000))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

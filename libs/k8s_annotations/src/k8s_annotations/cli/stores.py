@@ -21,9 +21,10 @@ from k8s_annotations.errors import Conflict, NamespaceNotFound, NotConfigured
 from k8s_annotations.manifests.editing import CannotEdit, with_value
 from k8s_annotations.manifests.reader import parse_manifests
 from k8s_annotations.names import namespace_name
-from k8s_annotations.namespaces import Namespace
+from k8s_annotations.namespaces import Namespace, marking_problem
 
 from .changes import Change, Plan, Refused, made_from
+from .output import Blocks
 from .users import Site
 
 _TRIES = 4  # of a change of a list that somebody else changes at the same time
@@ -97,8 +98,9 @@ class ClusterStore:
         for label in change.labels:
             done = self._writer.remove_label(namespace.name, label, version, dry_run=dry_run)
             version = version if dry_run else str(done["metadata"]["resourceVersion"])
-        lines = [(namespace.annotations.get(key, ""), change.text if change.text is not None else None)]
-        told = "".join(difference(old, new, f"{namespace.name}: {key}") for old, new in lines if new is not None)
+        told = ""
+        if change.text is not None:
+            told = difference(namespace.annotations.get(key, ""), change.text, f"{namespace.name}: {key}")
         return told + "".join(f"-{label}={namespace.labels[label]}\n" for label in change.labels)
 
     def make(self, plan: Plan, site: Site, *, dry_run: bool, tell: bool) -> str:
@@ -182,7 +184,7 @@ class FileStore:
             self._set(namespace.name, "annotations", f"{site.prefix}/notebook-dirs", change.text)
         for label in change.labels:
             self._set(namespace.name, "labels", label, None)
-        return difference(self._before, "".join(self._parts), str(self._path))
+        return self._difference()
 
     def make(self, plan: Plan, site: Site, *, dry_run: bool, tell: bool) -> str:  # noqa: ARG002
         """Change the person's document, or add it at the end."""
@@ -199,9 +201,9 @@ class FileStore:
             if self._parts[-1].strip():
                 self._parts[-1] = self._parts[-1].removesuffix("\n") + "\n---\n"
                 self._parts.append("")
-            self._parts[-1] += yaml.dump_all(new, Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=100_000)
+            self._parts[-1] += yaml.dump_all(new, Dumper=Blocks, sort_keys=False, allow_unicode=True, width=100_000)
             self._place[plan.person.namespace] = len(self._parts) - 1
-        return _difference_of(self) if tell else ""
+        return self._difference() if tell else ""
 
     def finish(self, *, dry_run: bool) -> None:
         """Write the file, if it changes."""
@@ -224,14 +226,8 @@ class FileStore:
         except OSError as error:
             raise NotConfigured(f"{self._path} cannot be written: {error.strerror}. Check its mode.") from None
 
-    def text(self) -> tuple[str, str]:
-        """The file as it was, and as it is to be."""
-        return self._before, "".join(self._parts)
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._path
+    def _difference(self) -> str:
+        return difference(self._before, "".join(self._parts), str(self._path))
 
     def _set(self, name: str, field: str, key: str, value: str | None) -> None:
         try:
@@ -239,10 +235,6 @@ class FileStore:
             self._parts[number] = with_value(self._parts[number], name, field, key, value)
         except (CannotEdit, KeyError) as error:
             raise Refused(f"{self._path}: {error}") from None
-
-
-def _difference_of(store: FileStore) -> str:
-    return difference(*store.text(), str(store.path))
 
 
 def applied(
@@ -260,7 +252,7 @@ def applied(
         namespace = store.read(userid)
         if namespace is None:
             raise NamespaceNotFound(f"There is no namespace of {userid!r}. Make it: k8s-annotations create {userid}")
-        problem = site.problem(namespace) if site.userid(namespace) == userid else "its user id is another one."
+        problem = marking_problem(namespace, userid, site.prefix)
         if problem is not None:
             raise NamespaceNotFound(f"The namespace {namespace.name!r} is not the one of user {userid!r}: {problem}")
         change = decide(namespace)
@@ -290,20 +282,9 @@ def _bare(name: str) -> Object:
 def _shown(found: Object) -> str:
     kept = {key: value for key, value in found.items() if key != "status"}
     kept["metadata"] = {key: value for key, value in found["metadata"].items() if key not in _NOT_OURS}
-    text: str = yaml.dump(kept, Dumper=_Blocks, allow_unicode=True, width=100_000)
+    text: str = yaml.dump(kept, Dumper=Blocks, allow_unicode=True, width=100_000)
     return text
 
 
 def _names(part: str) -> Iterator[str]:
     yield from parse_manifests(part.encode(), "the file")
-
-
-class _Blocks(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, as people write them."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Blocks.add_representer(str, _text)

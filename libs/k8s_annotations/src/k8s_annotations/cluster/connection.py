@@ -81,12 +81,7 @@ class Connection:
     """The way to one cluster. Threads may share one; nothing is read before the first call."""
 
     def __init__(self, where: Where) -> None:
-        self._kubeconfig = where.kubeconfig
-        self._context = where.context
-        self._connect_timeout = where.connect_timeout
-        self._read_timeout = where.read_timeout
-        self._deadline = where.deadline
-        self._service_account = where.service_account
+        self._where = where
         self._lock = threading.Lock()
         self._access: Access | None = None
         self._loading: Task[Access] | None = None
@@ -113,7 +108,7 @@ class Connection:
         Raises:
             NamespaceNotFound, AccessDenied, Conflict, Invalid, ClusterUnavailable, NotConfigured: see `errors`.
         """
-        until = monotonic() + self._deadline
+        until = monotonic() + self._where.deadline
         for last_try in (False, True):
             access = self._connected(until)
             try:
@@ -143,7 +138,9 @@ class Connection:
         from .deadline import Overdue
 
         left = max(until - monotonic(), 0.001)
-        timeout = urllib3.Timeout(connect=min(self._connect_timeout, left), read=min(self._read_timeout, left))
+        timeout = urllib3.Timeout(
+            connect=min(self._where.connect_timeout, left), read=min(self._where.read_timeout, left)
+        )
         headers = {"Accept": "application/json", **access.authorization()}
         if sent.body is not None:
             headers["Content-Type"] = sent.content_type
@@ -156,8 +153,8 @@ class Connection:
             ) from None
         except (Overdue, SlowError):
             raise ClusterUnavailable(
-                f"{access.host} did not answer in time (deadline {self._deadline:g} s). Try again later, and check that"
-                " the cluster is up."
+                f"{access.host} did not answer in time (deadline {self._where.deadline:g} s). Try again later, and"
+                " check that the cluster is up."
             ) from None
         except SSLError as error:
             cause = error.args[0] if error.args else error
@@ -213,14 +210,15 @@ class Connection:
     def _load(self) -> Access:
         from .credentials import from_kubeconfig, from_service_account
 
-        named = self._kubeconfig is not None or self._context is not None
+        where = self._where
+        named = where.kubeconfig is not None or where.context is not None
         try:
-            in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and self._service_account.is_dir()
+            in_pod = bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and where.service_account.is_dir()
         except OSError as error:
-            raise NotConfigured(f"{self._service_account} cannot be read: {error.strerror}. Check its mode.") from None
+            raise NotConfigured(f"{where.service_account} cannot be read: {error.strerror}. Check its mode.") from None
         if in_pod and not named:
-            return from_service_account(self._service_account)
-        return from_kubeconfig(self._kubeconfig, self._context)
+            return from_service_account(where.service_account)
+        return from_kubeconfig(where.kubeconfig, where.context)
 
 
 class _Dropped(Exception):
