@@ -70,6 +70,16 @@ def test_a_person_is_made_and_made_again_without_a_change(dora: Run, api_server:
     assert api_server.get("namespace", "dora-of-the-tests")["metadata"]["resourceVersion"] == version
 
 
+def test_what_an_earlier_run_wrote_and_this_one_does_not_name_stays(dora: Run, api_server: Cluster) -> None:
+    code, told, said = dora("create", "dora-of-the-tests", "--label", "team=bio")
+    assert code == 0, said
+    assert "-    learning-lab.dev/uid" not in told
+    metadata = api_server.get("namespace", "dora-of-the-tests")["metadata"]
+    assert metadata["labels"]["team"] == "bio"
+    assert metadata["labels"][MINE.partition("=")[0]] == MINE.partition("=")[2]
+    assert metadata["annotations"]["learning-lab.dev/uid"] == "4001"
+
+
 def test_a_dry_run_asks_the_cluster_and_writes_nothing(dora: Run, api_server: Cluster) -> None:
     code, told, _ = dora("grant", "dora-of-the-tests", "/s/shared/genomics", "--dry-run")
     assert code == 0

@@ -105,10 +105,10 @@ class ClusterStore:
 
     def make(self, plan: Plan, site: Site, *, dry_run: bool, tell: bool) -> str:
         """Apply the objects, the mark of all of them last, and the list."""
-        told = "".join(map(self._difference, plan.objects)) if tell else ""
+        first, *others = self._with_what_is_ours(plan.objects[0]), *plan.objects[1:]
+        told = "".join(map(self._difference, [first, *others])) if tell else ""
         if dry_run:
             return told + _listed(plan, site) if tell else ""
-        first, *others = plan.objects
         namespace = deepcopy(first)
         namespace["metadata"]["annotations"].pop(made_from(site), None)
         done = self._apply(namespace)
@@ -125,6 +125,23 @@ class ClusterStore:
     def finish(self, *, dry_run: bool) -> None:  # noqa: ARG002
         """Let go of connections."""
         self._writer.close()
+
+    def _with_what_is_ours(self, wanted: Object) -> Object:
+        """The Namespace with the labels and annotations that an earlier run wrote and this one does not name.
+
+        Applying would take them away. Which they are is in the object's managed fields.
+        """
+        live = self._writer.get(wanted)
+        if live is None:
+            return wanted
+        fields = {each["manager"]: each.get("fieldsV1", {}) for each in live["metadata"].get("managedFields", [])}
+        ours = fields.get(OBJECTS, {}).get("f:metadata", {})
+        whole = deepcopy(wanted)
+        for kind in ("labels", "annotations"):
+            there = live["metadata"].get(kind) or {}
+            kept = {key: value for key, value in there.items() if f"f:{key}" in ours.get(f"f:{kind}", {})}
+            whole["metadata"][kind] = kept | wanted["metadata"][kind]
+        return whole
 
     def _apply(self, wanted: Object) -> Object:
         return self._writer.apply(wanted, OBJECTS, take_over=self._take_over)
