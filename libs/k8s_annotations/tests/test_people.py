@@ -307,6 +307,21 @@ class TestVerbs:
         kinds = [each["kind"] for each in yaml.safe_load_all(file.read_text())]
         assert kinds[-3:] == ["Namespace", "ResourceQuota", "PersistentVolume"]
 
+    def test_objects_of_a_template_are_added_once_and_never_beside_older_ones(
+        self, run: Run, file: Path, tmp_path: Path
+    ) -> None:
+        template, people = tmp_path / "template.yaml", tmp_path / "people.csv"
+        template.write_text(POD)
+        people.write_text("user,uid,gid\nalice,1001,1001\n")
+        assert "1 changed" in run("apply", str(people), "--template", str(template))[1]
+        assert file.read_text().count("kind: ResourceQuota") == 1
+        assert "1 as they were" in run("apply", str(people), "--template", str(template))[1]
+        template.write_text(POD.replace('"3"', '"4"'))
+        before = file.read_text()
+        code, _, said = run("apply", str(people), "--template", str(template))
+        assert (code, file.read_text()) == (1, before)
+        assert "by hand" in said
+
     def test_thousands_are_made_in_a_file(self, run: Run, file: Path, tmp_path: Path) -> None:
         people = tmp_path / "people.csv"
         people.write_text("user,directories\n" + "".join(f"u{number},/s/u{number}/a\n" for number in range(2000)))

@@ -97,7 +97,10 @@ def apply(options: argparse.Namespace, site: Site) -> int:
     sys.stdout.flush()
     if isinstance(store, FileStore):
         for plan in changed:
-            store.make(plan, site, dry_run=options.dry_run, tell=False)
+            try:
+                store.make(plan, site, dry_run=options.dry_run, tell=False)
+            except Refused as error:
+                failed.append(str(error))
     elif not options.dry_run:
         failed += _in_parallel(changed, lambda plan: store.make(plan, site, dry_run=False, tell=False), options.jobs)
     store.finish(dry_run=options.dry_run)

@@ -204,22 +204,25 @@ class FileStore:
         return self._difference()
 
     def make(self, plan: Plan, site: Site, *, dry_run: bool, tell: bool) -> str:  # noqa: ARG002
-        """Change the person's document, or add it at the end."""
-        metadata = deepcopy(plan.objects[0]["metadata"])
-        metadata["annotations"].pop(made_from(site), None)  # a file has all of them, or its reviewer sees
+        """Change the person's document, or add it at the end, with the template's other objects once."""
+        first, *others = deepcopy(plan.objects)
+        name, annotations = plan.person.namespace, first["metadata"]["annotations"]
         if plan.person.directories is not None:
-            metadata["annotations"][f"{site.prefix}/notebook-dirs"] = plan.person.directories
-        if plan.person.namespace in self._place:
-            for kind in ("labels", "annotations"):
-                for key, value in metadata[kind].items():
-                    self._set(plan.person.namespace, kind, key, value)
-        else:
-            new = [{**plan.objects[0], "metadata": metadata}, *plan.objects[1:]]
-            if self._parts[-1].strip():
-                self._parts[-1] = self._parts[-1].removesuffix("\n") + "\n---\n"
-                self._parts.append("")
-            self._parts[-1] += yaml.dump_all(new, Dumper=Blocks, sort_keys=False, allow_unicode=True, width=100_000)
-            self._place[plan.person.namespace] = len(self._parts) - 1
+            annotations[f"{site.prefix}/notebook-dirs"] = plan.person.directories
+        if name not in self._place:
+            self._append(name, [first, *others])
+            return self._difference() if tell else ""
+        before = self._namespaces[name].annotations.get(made_from(site))
+        if before is not None and before != annotations.get(made_from(site), before):
+            raise Refused(
+                f"{plan.person.userid}: the template has changed, and objects of the old one are in {self._path}."
+                f" Remove them and the annotation {made_from(site)} by hand, and run this again."
+            )
+        for kind in ("labels", "annotations"):
+            for key, value in first["metadata"][kind].items():
+                self._set(name, kind, key, value)
+        if others and before is None:
+            self._append(name, others)
         return self._difference() if tell else ""
 
     def finish(self, *, dry_run: bool) -> None:
@@ -242,6 +245,13 @@ class FileStore:
                 raise
         except OSError as error:
             raise NotConfigured(f"{self._path} cannot be written: {error.strerror}. Check its mode.") from None
+
+    def _append(self, name: str, objects: list[Object]) -> None:
+        if self._parts[-1].strip():
+            self._parts[-1] = self._parts[-1].removesuffix("\n") + "\n---\n"
+            self._parts.append("")
+        self._parts[-1] += yaml.dump_all(objects, Dumper=Blocks, sort_keys=False, allow_unicode=True, width=100_000)
+        self._place.setdefault(name, len(self._parts) - 1)
 
     def _difference(self) -> str:
         return difference(self._before, "".join(self._parts), str(self._path))
