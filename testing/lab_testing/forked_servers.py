@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +50,11 @@ class Site:
         self.list = self.config / "warm-modules.txt"  # not where servers import from: that it is new changes nothing
         self._extensions: list[str] = []
         self.extend("witness", Path(__file__).with_name("inspection_extension.py").read_text())
+
+    def extend_all(self, extensions: Mapping[str, str]) -> None:
+        """Add modules by name, each of which also keeps the PID of the process that imported it."""
+        for name, text in extensions.items():
+            self.extend(name, f"import os\nIMPORTED_BY = os.getpid()\n{text}\n")
 
     def extend(self, name: str, text: str) -> Path:
         """Add a module that servers load as an extension. If it has no function to load it with, add an empty one."""

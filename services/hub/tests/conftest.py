@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from lab_testing.embedded import EmbeddedLab
+from lab_testing.forked_servers import Hub
 from lab_testing.person import Person
 
 
@@ -83,3 +84,10 @@ def annotate(lab: EmbeddedLab) -> Iterator[Callable[..., None]]:
 
     yield change
     lab.namespaces.write_text(before)
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """A double of the hub, for servers that tests fork without one."""
+    with Hub() as hub:
+        yield hub

@@ -58,16 +58,9 @@ EXTENSIONS = {
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    with Hub() as hub:
-        yield hub
-
-
-@pytest.fixture(scope="module")
 def site(in_sandbox: None) -> Iterator[Site]:
     with Site() as site:
-        for name, text in EXTENSIONS.items():
-            site.extend(name, f"import os\nIMPORTED_BY = os.getpid()\n{text}\n")
+        site.extend_all(EXTENSIONS)
         yield site
 
 

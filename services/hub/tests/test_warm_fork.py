@@ -61,12 +61,6 @@ for each in map(int, os.listdir("/proc/self/fd")):
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    with Hub() as hub:
-        yield hub
-
-
-@pytest.fixture(scope="module")
 def site(in_sandbox: None) -> Iterator[Site]:
     with Site() as site:
         site.extend("sums", "import numpy.random\nnumpy.random.random()\n")

@@ -41,12 +41,6 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    with Hub() as hub:
-        yield hub
-
-
-@pytest.fixture(scope="module")
 def site(in_sandbox: None) -> Iterator[Site]:
     with Site() as site:
         yield site
