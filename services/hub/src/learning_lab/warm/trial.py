@@ -155,7 +155,9 @@ def _answer(hub: socket.socket, version: str) -> None:
     body = json.dumps({"version": version})
     head = f"HTTP/1.1 200 OK\r\nX-JupyterHub-Version: {version}\r\nConnection: close\r\nContent-Length: {len(body)}"
     while True:
-        with hub.accept()[0] as connection:
+        # Anybody on this machine may connect: who sends nothing, or goes away, must not hold the trial up.
+        with hub.accept()[0] as connection, contextlib.suppress(OSError):
+            connection.settimeout(1)
             connection.recv(65536)
             connection.sendall(f"{head}\r\n\r\n{body}".encode())
 
