@@ -1,4 +1,4 @@
-"""What `grant`, `revoke`, `create` and `apply` would change. Pure: a namespace goes in, changes come out."""
+"""Decides what `grant`, `revoke`, `create` and `apply` change. Pure: no I/O."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _change(options: argparse.Namespace, site: Site, decide: Callable[[Namespace
 
 
 def _in_parallel(plans: list[Plan], make: Callable[[Plan], str], jobs: int) -> list[str]:
-    """Make them, a few at a time; what went wrong, by person."""
+    """Run `make` for several plans at a time. Returns one sentence for each that failed."""
     failed = []
     with ThreadPoolExecutor(jobs) as pool:
         asked = {pool.submit(make, plan): plan.person.userid for plan in plans}
@@ -144,7 +144,7 @@ def _in_parallel(plans: list[Plan], make: Callable[[Plan], str], jobs: int) -> l
 
 
 def _with_progress(each: Iterable[Future[str]], count: int) -> Iterator[Future[str]]:
-    """The same, with a line on a terminal that says how far it is."""
+    """Yield the same futures, and show the progress if stderr is a terminal."""
     for number, one in enumerate(each, 1):
         if sys.stderr.isatty() and (number % 25 == 0 or number == count):
             sys.stderr.write(f"\r{number:,} of {count:,}" + ("\n" if number == count else ""))
@@ -174,7 +174,7 @@ def _text_of(path: Path) -> str:
 
 
 def _account(userid: str) -> tuple[Identity | None, str]:
-    """Who that is on this machine, by the name service (getent), or a sentence that says why that is not known."""
+    """Look the user id up in this machine's accounts (as getent does). Returns an identity, or why there is none."""
     try:
         account = pwd.getpwnam(userid)
         groups = os.getgrouplist(userid, account.pw_gid)
@@ -187,7 +187,7 @@ def _account(userid: str) -> tuple[Identity | None, str]:
 
 
 def _safe(text: str) -> str:
-    """A difference with nothing in it that steers a terminal."""
+    """Escape whatever could control the terminal."""
     return "".join(f"{escaped(line)}\n" for line in text.removesuffix("\n").split("\n")) if text else ""
 
 

@@ -1,4 +1,4 @@
-"""Where changes go: a cluster, or a file of manifests. Each tells what is there and writes what a plan says."""
+"""Where changes are written: to a cluster, or to a file of manifests."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from .changes import Change, Plan, Refused, made_from
 from .output import Blocks
 from .users import Site
 
-_TRIES = 4  # of a change of a list that somebody else changes at the same time
+_TRIES = 4  # when somebody else changes the same list at the same time
 _NOT_OURS = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
 _BETWEEN = re.compile(r"^---(?:[ \t].*)?\n", re.MULTILINE)
 
 
 class Store(Protocol):
-    """Something that holds namespaces and can be changed. `dry_run` changes nothing and tells the difference."""
+    """Namespaces that can be read and changed. `dry_run` writes nothing, and still returns the difference."""
 
     def read(self, userid: str) -> Namespace | None:
         """The namespace of that user id's name; None when there is none."""
         ...
 
     def everybody(self) -> dict[str, Namespace]:
-        """All namespaces by name, also those that are nobody's: such a one must not be taken for a missing one."""
+        """All namespaces by name, also those that are no user's, so that none is taken to be missing."""
         ...
 
     def change(self, namespace: Namespace, change: Change, site: Site, *, dry_run: bool) -> str:
@@ -50,20 +50,20 @@ class Store(Protocol):
             The difference, as `diff -u` has it.
 
         Raises:
-            Conflict: it is another list than the one that was read.
+            Conflict: the list was changed after it was read.
         """
         ...
 
     def make(self, plan: Plan, site: Site, *, dry_run: bool, tell: bool) -> str:
-        """Make a person, or what is different of one.
+        """Create a person's objects, or update those that differ.
 
         Returns:
-            The difference; "" when it is not asked for.
+            The difference if `tell` is set, else "".
         """
         ...
 
     def finish(self, *, dry_run: bool) -> None:
-        """Write what is not written yet."""
+        """Write whatever has not been written yet."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 Rules kept here (design, "the namespace of a user"):
 - ``<prefix>/uid`` and ``<prefix>/gid`` are decimal numbers, ``<prefix>/groups`` those of more groups with commas;
-- 0 is root's and nobody's here; 65534 and 65535 are what systems call "nobody", 4294967295 is what they call "none".
+- 0 is root and is refused; 65534 and 65535 are refused too, because systems call them "nobody".
 
 Source: credentials(7); https://kubernetes.io/docs/tasks/configure-pod-container/security-context/.
 """
@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 class InvalidIdentity(ValueError):
-    """The numbers cannot be somebody's. `str()` is one plain sentence."""
+    """The numbers cannot identify a user. `str()` is one plain sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +85,5 @@ def _number(what: str, text: str) -> int:
     if not 1 <= number <= HIGHEST:
         raise InvalidIdentity(f"The {what} {escaped(text, 20)!r} is no number from 1 to {HIGHEST}.")
     if number in _NOBODY:
-        raise InvalidIdentity(f"The {what} {number} is what systems call nobody's.")
+        raise InvalidIdentity(f"The {what} {number} is what systems call 'nobody'.")
     return number
